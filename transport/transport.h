@@ -188,6 +188,8 @@ struct pf_device_attr {
     bool for_listen;       /* the URI's host is a local address (else a peer to be reached) */
     const cpu_set_t *cpus; /* where threads of the back end may run (if it has any), or NULL */
     int node;              /* memory node for the back end's own buffers, or PF_NODE_ANY */
+    /* The table to look an inner back end up in; ends with NULL. Used by wrappers (fault). */
+    const struct pf_transport *const *transports;
 };
 
 struct pf_lane_attr {
