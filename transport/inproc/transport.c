@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "transport/inproc/internal.h"
+
+const struct pf_transport pf_inproc_transport = {
+    .scheme = "inproc",
+    .doc = "inside one process (for tests)",
+    .query = pf_inproc_query,
+    .device_open = pf_inproc_device_open,
+    .device_close = pf_inproc_device_close,
+    .mr_reg = pf_inproc_mr_reg,
+    .mr_dereg = pf_inproc_mr_dereg,
+    .rkey_pack = pf_inproc_rkey_pack,
+    .rkey_unpack = pf_inproc_rkey_unpack,
+    .lane_open = pf_inproc_lane_open,
+    .lane_close = pf_inproc_lane_close,
+    .progress = pf_inproc_progress,
+    .lane_fd = pf_inproc_lane_fd,
+    .lane_arm = pf_inproc_lane_arm,
+    .listen = pf_inproc_listen,
+    .listener_uri = pf_inproc_listener_uri,
+    .listener_close = pf_inproc_listener_close,
+    .connect = pf_inproc_connect,
+    .accept = pf_inproc_accept,
+    .reject = pf_inproc_reject,
+    .shutdown = pf_inproc_shutdown,
+    .endpoint_close = pf_inproc_endpoint_close,
+    .send = pf_inproc_send,
+    .recv = pf_inproc_recv,
+    .write = pf_inproc_write,
+    .write_imm = pf_inproc_write_imm,
+    .read = pf_inproc_read,
+    .flush = pf_inproc_flush,
+};
