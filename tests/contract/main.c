@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* contract_suite URI [TESTNAME]: the transport contract, tested on the back end that URI names. */
+#include "tests/contract/backends.h"
+#include "tests/contract/rig.h"
+
+static void join_tables(struct pf_test *all, size_t room)
+{
+    const struct pf_test *const themes[] = {
+        contract_connect, contract_close, contract_data,    contract_flow,
+        contract_errors,  contract_sleep, contract_threads, contract_death,
+    };
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof themes / sizeof themes[0]; i++)
+        for (const struct pf_test *test = themes[i]; test->name && used + 1 < room; test++)
+            all[used++] = *test;
+    all[used] = (struct pf_test){NULL, NULL};
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s URI [TESTNAME], for example %s tcp://127.0.0.1:0\n", argv[0],
+                argv[0]);
+        return 2;
+    }
+    if (!rig_choose(argv[1])) {
+        fprintf(stderr, "%s: no back end of this build answers \"%s\"\n", argv[0], argv[1]);
+        return PF_TEST_SKIPPED;
+    }
+    if (argc == 4 && strcmp(argv[2], "--peer") == 0)
+        return pf_suite_run("peer", contract_peer, argv[3]);
+    struct pf_test all[128];
+    join_tables(all, sizeof all / sizeof all[0]);
+    return pf_suite_run(argv[1], all, argc > 2 ? argv[2] : NULL);
+}
