@@ -13,7 +13,7 @@ static void shutdown_in_order(void)
     struct rig_op write, sent, got, unused, flush;
     rig_pair(&rig, NULL);
     rig_memory_make(&from, &rig.client_host, LEN, PF_LOCAL_WRITE);
-    rig_memory_make(&to, &rig.server_host, 2 * LEN, PF_REMOTE_WRITE);
+    rig_memory_make(&to, &rig.server_host, (size_t)2 * LEN, PF_REMOTE_WRITE);
     struct pf_rkey key = rig_key(&to, &rig.server, &rig.client);
     rig_fill(from.bytes, LEN, 12);
     RIG_POST(&rig, rig_recv(&rig.server, &to, LEN, 4096, &got));

@@ -15,7 +15,7 @@ static void exchange(void)
     rig_pair(&rig, NULL);
     struct rig_end *ends[] = {&rig.client, &rig.server};
     for (int i = 0; i < 2; i++) {
-        rig_memory_make(&memory[i], ends[i]->host, 2 * RIG_MESSAGE, PF_LOCAL_WRITE);
+        rig_memory_make(&memory[i], ends[i]->host, (size_t)2 * RIG_MESSAGE, PF_LOCAL_WRITE);
         rig_fill(memory[i].bytes, RIG_MESSAGE, (unsigned)i);
         RIG_POST(&rig, rig_recv(ends[i], &memory[i], RIG_MESSAGE, RIG_MESSAGE, &got[i]));
     }
@@ -124,7 +124,7 @@ static void write_and_check(struct field *field, size_t from, size_t to, size_t 
     unsigned count = cut(field, from, len, pieces, sgl);
     unsigned seed = (unsigned)(len + from + to);
     rig_fill(field->from.bytes + from, len, seed);
-    memset(field->to.bytes + to - GUARD, guard_byte, len + 2 * GUARD);
+    memset(field->to.bytes + to - GUARD, guard_byte, len + GUARD + GUARD);
     post_note(field);
     rig_op_init(&op);
     RIG_POST(&field->rig, pf_write_imm(field->rig.client.endpoint, sgl, count,
@@ -167,14 +167,15 @@ static void immediate_uses_one_receive(void)
     struct rig_op notes[COUNT + 1], writes[COUNT];
     field_open(&field, 4096);
     for (unsigned i = 0; i <= COUNT; i++)
-        RIG_POST(&field.rig, rig_recv(&field.rig.server, &field.note, i * 64, 64, &notes[i]));
+        RIG_POST(&field.rig,
+                 rig_recv(&field.rig.server, &field.note, (size_t)i * 64, 64, &notes[i]));
     rig_fill(field.from.bytes, 64, 9);
     struct pf_sge sge = rig_sge(&field.from, 0, 64);
     for (unsigned i = 0; i < COUNT; i++) {
         rig_op_init(&writes[i]);
-        RIG_POST(&field.rig,
-                 pf_write_imm(field.rig.client.endpoint, &sge, 1, rig_address(&field.to, i * 64),
-                              &field.key, values[i], &writes[i].op));
+        RIG_POST(&field.rig, pf_write_imm(field.rig.client.endpoint, &sge, 1,
+                                          rig_address(&field.to, (size_t)i * 64), &field.key,
+                                          values[i], &writes[i].op));
         RIG_UNTIL(&field.rig, notes[i].calls && writes[i].calls);
         RIG_OK(&notes[i]);
         RIG_OK(&writes[i]);
@@ -191,7 +192,7 @@ static void immediate_uses_one_receive(void)
     RIG_OK(&notes[COUNT]);
     CU_ASSERT_FALSE(notes[COUNT].op.has_imm);
     CU_ASSERT_EQUAL(notes[COUNT].bytes, 64);
-    CU_ASSERT_TRUE(rig_filled(field.note.bytes + COUNT * 64, 64, 9));
+    CU_ASSERT_TRUE(rig_filled(field.note.bytes + (size_t)COUNT * 64, 64, 9));
     field_close(&field);
 }
 
@@ -284,7 +285,7 @@ static void reads(void)
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         size_t len = largest(&field, lengths[i]), at = 100 + i, to = GUARD + 3 * i;
         rig_fill(field.to.bytes + at, len, (unsigned)i);
-        memset(field.from.bytes + to - GUARD, guard_byte, len + 2 * GUARD);
+        memset(field.from.bytes + to - GUARD, guard_byte, len + GUARD + GUARD);
         unsigned count = cut(&field, to, len, 3, sgl);
         rig_op_init(&op);
         RIG_POST(&field.rig, pf_read(field.rig.client.endpoint, sgl, count,

@@ -25,12 +25,14 @@ static void queue_full(void)
 {
     struct rig rig;
     struct rig_memory from, to;
+    struct rig_op *ops = calloc(ENOUGH_POSTS, sizeof *ops);
+    CU_ASSERT_PTR_NOT_NULL(ops);
+    if (!ops)
+        return;
     rig_pair(&rig, &small_attr);
     rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL);
     rig_memory_make(&to, &rig.server_host, 64, PF_REMOTE_WRITE);
     struct pf_rkey key = rig_key(&to, &rig.server, &rig.client);
-    struct rig_op *ops = calloc(ENOUGH_POSTS, sizeof *ops);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(ops);
     struct pf_sge sge = rig_sge(&from, 0, 64);
     for (unsigned round = 0; round < 3; round++) {
         unsigned posted = 0;
@@ -59,10 +61,12 @@ static void receive_queue_full(void)
 {
     struct rig rig;
     struct rig_memory memory;
+    struct rig_op *ops = calloc(ENOUGH_POSTS, sizeof *ops);
+    CU_ASSERT_PTR_NOT_NULL(ops);
+    if (!ops)
+        return;
     rig_pair(&rig, &small_attr);
     rig_memory_make(&memory, &rig.server_host, 64, PF_LOCAL_WRITE);
-    struct rig_op *ops = calloc(ENOUGH_POSTS, sizeof *ops);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(ops);
     unsigned posted = 0;
     int err = 0;
     while (posted < ENOUGH_POSTS &&

@@ -68,9 +68,10 @@ void rig_host_close(struct rig_host *host)
     if (!host->lane)
         return;
     pf_lane_close(host->lane);
-    struct pf_list *item;
-    while ((item = pf_list_pop(&host->memories))) {
-        struct rig_memory *memory = pf_container_of(item, struct rig_memory, on_host);
+    while (!pf_list_empty(&host->memories)) {
+        struct rig_memory *memory =
+            pf_container_of(host->memories.next, struct rig_memory, on_host);
+        pf_list_remove(&memory->on_host);
         pf_mr_dereg(memory->mr);
         free(memory->whole);
     }
@@ -224,7 +225,7 @@ bool rig_late(uint64_t *since)
 
 void rig_settle(struct rig *rig, unsigned milliseconds)
 {
-    uint64_t end = pf_now_ns() + milliseconds * 1000000ull;
+    uint64_t end = pf_now_ns() + (uint64_t)milliseconds * 1000000;
     while (pf_now_ns() < end)
         rig_step(rig);
 }
@@ -265,7 +266,7 @@ void rig_memory_make(struct rig_memory *memory, struct rig_host *host, size_t le
 static char pattern(size_t at, unsigned seed)
 {
     /* Differs from place to place and from page to page. */
-    return (char)(at * 7 + (at >> 8) * 13 + (at >> 12) * 31 + seed * 101 + 1);
+    return (char)(at * 7 + (at >> 8) * 13 + (at >> 12) * 31 + (size_t)seed * 101 + 1);
 }
 
 void rig_fill(char *at, size_t len, unsigned seed)

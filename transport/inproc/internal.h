@@ -31,10 +31,14 @@ struct inproc_mr {
     uint64_t key; /* serial number << 32 | place in the device's table: never given twice */
 };
 
+struct inproc_place {
+    struct inproc_mr *mr; /* NULL: free */
+};
+
 struct inproc_device {
     struct pf_device base;
     pthread_mutex_t lock;
-    struct inproc_mr **table; /* NULL where free */
+    struct inproc_place *table;
     uint32_t table_size;
     uint32_t serial;
 };

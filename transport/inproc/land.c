@@ -42,8 +42,10 @@ static int land_send(struct inproc_endpoint *endpoint, struct message *message)
 {
     struct pf_op *op = oldest_receive(endpoint);
     int status = message->len <= op->scratch[ROOM_LEN] ? 0 : -EMSGSIZE;
+    char *to;
+    memcpy(&to, &op->scratch[ROOM_ADDR], sizeof to);
     if (status == 0)
-        gather(message, (char *)(uintptr_t)op->scratch[ROOM_ADDR]);
+        gather(message, to);
     complete_receive(endpoint, op, status, message->len);
     return status;
 }

@@ -11,10 +11,10 @@ static const char key_mark[8] = {'p', 'f', 'i', 'n', 'p', 'r', 'o', 'c'};
 static int free_place(struct inproc_device *device, uint32_t *place)
 {
     for (*place = 0; *place < device->table_size; ++*place)
-        if (!device->table[*place])
+        if (!device->table[*place].mr)
             return 0;
     uint32_t size = device->table_size ? device->table_size * 2 : 16;
-    struct inproc_mr **table = realloc(device->table, size * sizeof(*table));
+    struct inproc_place *table = realloc(device->table, size * sizeof(*table));
     if (!table)
         return -ENOMEM;
     memset(table + device->table_size, 0, (size - device->table_size) * sizeof(*table));
@@ -30,7 +30,7 @@ static int enter(struct inproc_device *device, struct inproc_mr *mr)
     int err = free_place(device, &place);
     if (err == 0) {
         mr->key = (uint64_t)++device->serial << 32 | place;
-        device->table[place] = mr;
+        device->table[place].mr = mr;
     }
     pthread_mutex_unlock(&device->lock);
     return err;
@@ -61,7 +61,7 @@ void pf_inproc_mr_dereg(struct pf_mr *mr)
     struct inproc_mr *self = pf_container_of(mr, struct inproc_mr, base);
     struct inproc_device *device = pf_container_of(mr->device, struct inproc_device, base);
     pthread_mutex_lock(&device->lock);
-    device->table[(uint32_t)self->key] = NULL;
+    device->table[(uint32_t)self->key].mr = NULL;
     pthread_mutex_unlock(&device->lock);
     free(self);
 }
@@ -100,7 +100,7 @@ char *pf_inproc_mr_resolve(struct inproc_device *device, uint64_t key, uint64_t 
     char *memory = NULL;
     pthread_mutex_lock(&device->lock);
     uint32_t place = (uint32_t)key;
-    struct inproc_mr *mr = place < device->table_size ? device->table[place] : NULL;
+    struct inproc_mr *mr = place < device->table_size ? device->table[place].mr : NULL;
     if (mr && mr->key == key && permits(&mr->base, remote, len, right))
         memory = mr->base.addr + (remote - (uintptr_t)mr->base.addr);
     pthread_mutex_unlock(&device->lock);

@@ -157,7 +157,7 @@ int pf_inproc_recv(struct pf_endpoint *endpoint, const struct pf_sge *sge, struc
     op->imm = 0;
     op->endpoint = endpoint;
     op->scratch[ROOM_IS_RECEIVE] = true;
-    op->scratch[ROOM_ADDR] = (uintptr_t)sge->addr;
+    memcpy(&op->scratch[ROOM_ADDR], &sge->addr, sizeof sge->addr);
     op->scratch[ROOM_LEN] = sge->len;
     pf_list_append(&self->receives, &op->link);
     self->receives_left--;
