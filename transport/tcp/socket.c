@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "transport/tcp/socket.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+/* Idle seconds, seconds between probes, probes: a silent host is noticed after 5 + 5 * 3 s. */
+enum { KEEP_IDLE = 5, KEEP_INTERVAL = 3, KEEP_COUNT = 5 };
+
+int pf_tcp_socket(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    return fd < 0 ? -errno : fd;
+}
+
+static void set(int fd, int level, int option, int value)
+{
+    (void)setsockopt(fd, level, option, &value, sizeof value);
+}
+
+/*
+ * The buffers' sizes are left to the kernel: a size set here would be cut to net.core.rmem_max and
+ * switch its tuning off, which on long paths reaches several times that.
+ */
+void pf_tcp_socket_tune(int fd)
+{
+    set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE);
+    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL);
+    set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT);
+    set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, PF_TCP_SILENCE_MS);
+}
+
+int pf_tcp_stream_status(int error)
+{
+    switch (error) {
+    case EPIPE:
+    case ECONNRESET:
+    case ECONNABORTED:
+        return -ECONNRESET;
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return -ETIMEDOUT;
+    default:
+        return -EIO;
+    }
+}
