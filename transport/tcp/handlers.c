@@ -77,9 +77,13 @@ static int begin_send(struct pf_tcp_endpoint *ep)
 {
     if (pf_list_empty(&ep->receives))
         return no_receive(ep);
-    const struct pf_op *op = pf_container_of(ep->receives.next, struct pf_op, link);
-    if (ep->rx.header.length > op->scratch[1])
+    struct pf_op *op = pf_container_of(ep->receives.next, struct pf_op, link);
+    if (ep->rx.header.length > op->scratch[1]) {
+        /* The one receive that ends for a reason of its own. */
+        pf_list_remove(&op->link);
+        pf_tcp_lane_finish(pf_tcp_lane_of(ep), op, -EMSGSIZE);
         return -EMSGSIZE;
+    }
     payload_to(ep, (void *)(uintptr_t)op->scratch[0]);
     return 0;
 }

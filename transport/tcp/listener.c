@@ -7,6 +7,7 @@
 #include "transport/tcp/stranger.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 

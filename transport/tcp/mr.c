@@ -3,7 +3,9 @@
 
 #include "transport/tcp/device.h"
 
+#include <endian.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 enum { SLOT_MASK = PF_TCP_MR_SLOTS - 1 };

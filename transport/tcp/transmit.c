@@ -10,7 +10,7 @@ enum {
     BATCH_BYTES = 256 << 10, /* a batch is not made longer than this by one more frame */
     SYSTEM_CALLS = 16,       /* in one run, so that reading is not kept waiting */
 };
-static_assert(BATCH_IOV > PF_TCP_GATHER, "a frame fits in one system call");
+static_assert((int)BATCH_IOV > (int)PF_TCP_GATHER, "a frame fits in one system call");
 
 /* What one sendmsg() takes. */
 struct batch {
