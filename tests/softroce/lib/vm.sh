@@ -5,12 +5,13 @@
 
 vm_pids=()
 reader_pids=()
+drain_pids=()
 
 # Whatever ends run ends its VMs: the trap, or, if run is killed outright, the signal that the
 # kernel sends a child whose parent died.
 stop_vms() {
     local pid
-    for pid in "${vm_pids[@]}" "${reader_pids[@]}"; do
+    for pid in "${vm_pids[@]}" "${reader_pids[@]}" "${drain_pids[@]}"; do
         kill "$pid" 2>/dev/null || true
     done
     wait
@@ -22,7 +23,7 @@ new_run() {
     trap stop_vms EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    mkdir "$run_dir/share"
+    mkdir -p "$run_dir/share/jobs"
 }
 
 # The variables of the caller that a command inside sees too.
@@ -89,7 +90,7 @@ monitor_options() {
     local pipe=$run_dir/monitor$1
     mkfifo "$pipe.in" "$pipe.out"
     cat "$pipe.out" >/dev/null &
-    reader_pids+=($!)
+    drain_pids+=($!)
     options+=(-chardev "pipe,id=commands,path=$pipe" -mon chardev=commands,mode=readline)
     port_option monitor "$pipe.in"
 }
