@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # A Debian kernel, its modules and an initramfs that hands over to the host's root over 9p.
 # All of it is kept in $cache/SERIES and made once; uses packages.sh.
+: "${here:?}" "${cache:?}"
 
 # Loaded before the root is there. rxe's checksums come from crc32_generic, which nothing depends on.
 readonly boot_modules=(virtio_pci virtio_net virtio_console 9p 9pnet_virtio overlay

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
 # The host's tools, and Debian packages that are unpacked without being installed.
+: "${exit_skipped:?}"
 
 # What must exist, and the package that brings it.
 readonly host_tools="

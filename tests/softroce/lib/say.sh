@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # What run prints about itself goes to stderr: stdout belongs to the command inside.
 
-readonly exit_skipped=77 exit_timeout=124 exit_tool=125
+: "${exit_tool:?}"
 
 say() {
     printf 'softroce: %s\n' "$*" >&2

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # One or two VMs under QEMU's software emulation. A run's files (pipes, sockets, consoles, the
 # directory shared with the guest) live in $run_dir; uses say.sh and kernel.sh.
+: "${here:?}" "${source:?}" "${build:?}" "${directory:?}" "${mode:?}" "${hosts:?}"
+: "${memory:?}" "${time_limit:?}" "${exit_timeout:?}"
 
 vm_pids=()
 reader_pids=()
@@ -16,6 +18,7 @@ stop_vms() {
     done
     wait
     rm -rf "$run_dir"
+    [[ $mode != shell ]] || stty sane
 }
 
 new_run() {
@@ -38,23 +41,24 @@ passed_variables() {
 
 # write_command ARGS...: what the guest runs, and what it needs to know about the host.
 write_command() {
-    local name share=$run_dir/share
+    local share=$run_dir/share
     {
         passed_variables
         printf 'exec'
         printf ' %q' "$@"
         printf '\n'
     } >"$share/command"
-    for name in here source build directory modules; do
-        printf '%s=%q\n' "$name" "${!name}"
-    done >"$share/settings"
+    printf '%s=%q\n' here "$here" source "$source" build "$build" directory "$directory" \
+        modules "${kernel_dir:?}/lib/modules" mode "$mode" terminal "${TERM-dumb}" \
+        terminal_size "$(stty size 2>/dev/null || echo 24 80)" >"$share/settings"
     printf 'exec %q\n' "$here/guest/boot" >"$share/start"
 }
 
-# read_port NAME FD: copy what the guest writes to its port NAME to our descriptor.
+# read_port NAME FD: copy what the guest writes to its port NAME to our descriptor. If that is closed
+# (as by `| head`) the rest is dropped: without a reader the guest would block for ever.
 read_port() {
     mkfifo "$run_dir/$1"
-    cat "$run_dir/$1" >&"$2" &
+    { cat || cat >/dev/null; } <"$run_dir/$1" >&"$2" &
     reader_pids+=($!)
 }
 
@@ -72,7 +76,7 @@ finish_readers() {
 network_options() {
     local stream=stream,id=n0,addr.type=unix,addr.path=$run_dir/cable
     case $hosts$1 in
-    11) options+=(-netdev hubport,id=n0,hubid=0) ;;
+    11) options+=(-netdev "hubport,id=n0,hubid=0") ;;
     21) options+=(-netdev "$stream,server=on") ;;
     22) options+=(-netdev "$stream,server=off") ;;
     esac
@@ -91,23 +95,28 @@ monitor_options() {
     mkfifo "$pipe.in" "$pipe.out"
     cat "$pipe.out" >/dev/null &
     drain_pids+=($!)
-    options+=(-chardev "pipe,id=commands,path=$pipe" -mon chardev=commands,mode=readline)
+    options+=(-chardev "pipe,id=commands,path=$pipe" -mon "chardev=commands,mode=readline")
     port_option monitor "$pipe.in"
 }
 
 share_options() {
     options+=(
         -fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"
-        -device virtio-9p-pci,fsdev=root,mount_tag=root
+        -device "virtio-9p-pci,fsdev=root,mount_tag=root"
         -fsdev "local,id=share,path=$run_dir/share,security_model=none"
-        -device virtio-9p-pci,fsdev=share,mount_tag=share)
+        -device "virtio-9p-pci,fsdev=share,mount_tag=share")
+}
+
+launch() {
+    exec setpriv --pdeathsig TERM timeout --foreground -k 2 "$time_limit" \
+        setpriv --pdeathsig KILL qemu-system-x86_64 "$@"
 }
 
 # start_vm NUMBER: host 1 is a and has the command's output, host 2 is b.
 start_vm() {
     local number=$1 letter options=()
     letter=$(cut -c "$number" <<<ab)
-    options=(-accel tcg,thread=multi -cpu max -m "$memory" -smp "$cpus" -nodefaults -no-user-config
+    options=(-accel "tcg,thread=multi" -cpu max -m "$memory" -smp "$cpus" -nodefaults -no-user-config
         -display none -no-reboot -serial "file:$run_dir/console$number"
         -kernel "$kernel_dir/vmlinuz" -initrd "$kernel_dir/initramfs.gz"
         -append "console=ttyS0 quiet panic=-1 mitigations=off softroce.host=$letter"
@@ -119,8 +128,12 @@ start_vm() {
         port_option stdout "$run_dir/stdout"
         port_option stderr "$run_dir/stderr"
     fi
-    setpriv --pdeathsig TERM timeout -k 2 "$time_limit" setpriv --pdeathsig KILL \
-        qemu-system-x86_64 "${options[@]}" </dev/null >"$run_dir/qemu$number" 2>&1 &
+    if [[ $letter$mode == ashell ]]; then
+        options+=(-chardev "stdio,id=shell,signal=off" -device "virtconsole,chardev=shell")
+        launch "${options[@]}" <&0 2>"$run_dir/qemu$number" &
+    else
+        launch "${options[@]}" </dev/null >"$run_dir/qemu$number" 2>&1 &
+    fi
     vm_pids+=($!)
 }
 
@@ -141,7 +154,6 @@ show_vm() {
 # run_in_vm COMMAND...: returns its exit status; its output went to ours while it ran.
 run_in_vm() {
     local ended=0
-    modules=$kernel_dir/lib/modules
     new_run
     write_command "$@"
     read_port stdout 1
