@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The engine's options: one table gives each its name, default, meaning, type and range. The
+ * defaults, the environment (option peer-timeout is PAGEFERRY_PEER_TIMEOUT) and the command line
+ * all go through it, in this order; the later one wins.
+ */
+#ifndef PF_CORE_OPTIONS_H
+#define PF_CORE_OPTIONS_H
+
+#include "base/why.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum pf_wait {
+    PF_WAIT_SPIN,  /* look again and again, yielding, for spin_us; then sleep */
+    PF_WAIT_SLEEP, /* sleep at once */
+};
+
+struct pf_options {
+    unsigned wait; /* enum pf_wait */
+    unsigned spin_us;
+    unsigned slots;  /* page requests that may be under way at once */
+    unsigned stages; /* batches of the bulk lane that may be under way at once */
+    uint64_t stage_size;
+    char placement[16]; /* "auto", "none" or the number of a NUMA node */
+    bool background;
+    unsigned peer_timeout_ms;
+    unsigned connect_timeout_ms;
+    unsigned progress_ms;
+};
+
+enum pf_option_type {
+    PF_OPTION_BOOL,      /* bool: on, yes, true, 1 and their opposites */
+    PF_OPTION_UNSIGNED,  /* unsigned */
+    PF_OPTION_SECONDS,   /* unsigned milliseconds, written in seconds: 15, 0.5 */
+    PF_OPTION_SIZE,      /* uint64_t bytes: 4096, 64K, 1M, 2GiB (powers of 1024) */
+    PF_OPTION_CHOICE,    /* unsigned: the place of the word in choices */
+    PF_OPTION_PLACEMENT, /* char [16]: auto, none or a number */
+};
+
+struct pf_option {
+    const char *name;
+    const char *fallback; /* the default, as it would be written */
+    const char *doc;      /* one line, without a full stop */
+    const char *metavar;  /* what stands for the value in a help text */
+    enum pf_option_type type;
+    size_t offset;              /* in struct pf_options */
+    uint64_t minimum, maximum;  /* of numbers, in the unit of the field */
+    uint64_t multiple;          /* sizes: must divide the value; 0: no such rule */
+    const char *const *choices; /* NULL-terminated */
+};
+
+enum { PF_OPTION_COUNT = 10, PF_OPTION_TEXT_MAX = 32 };
+
+/* The table, PF_OPTION_COUNT long. */
+extern const struct pf_option pf_option_table[];
+
+/* Fill in the defaults. */
+void pf_options_init(struct pf_options *options);
+
+/* The place of an option in the table, or -1. */
+int pf_options_find(const char *name);
+
+/* The environment variable that reaches the option at index: "PAGEFERRY_SPIN_US". */
+void pf_options_variable(unsigned index, char out[PF_OPTION_TEXT_MAX]);
+
+/*
+ * Take every option that the environment sets; variables of other names are not looked at. Stops
+ * at the first bad value with -EINVAL; the sentence names the variable, the value, what is allowed.
+ */
+int pf_options_from_environment(struct pf_options *options, struct pf_why *why);
+
+/*
+ * Set one option from text. -ENOENT no such option, -EINVAL or -ERANGE a bad value; nothing is
+ * changed then, and the sentence names the option, the value and what is allowed.
+ */
+int pf_options_set(struct pf_options *options, const char *name, const char *value,
+                   struct pf_why *why);
+
+/* Write the value of the option at index as pf_options_set() would read it back. */
+void pf_options_format(const struct pf_options *options, unsigned index,
+                       char out[PF_OPTION_TEXT_MAX]);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "service/ask_command.h"
+#include "service/command.h"
+
+#include <stdio.h>
+
+static void print(const struct pf_record *record)
+{
+    char value[2 * PF_RECORD_TEXT];
+    for (const struct pf_field *field = pf_record_fields; field->key; field++) {
+        pf_record_show(record, field, value, sizeof value);
+        if (value[0])
+            printf("%-18s%s\n", field->key, value);
+    }
+}
+
+int pf_command_status(int argc, char **argv)
+{
+    static const struct pf_ask_command status = {
+        .request = "status",
+        .doc = "Show the state of the job NAME.",
+        .print = print,
+    };
+    return pf_ask_command(&status, argc, argv);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "service/progress.h"
+
+#include "base/clock.h"
+#include "service/human.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum {
+    DEFAULT_COLUMNS = 80,
+    WIDEST_BAR = 30,
+    LINE_MAX_BYTES = 512,
+};
+
+static const uint64_t PLAIN_INTERVAL_NS = UINT64_C(1000000000);
+
+void pf_progress_open(struct pf_progress_view *view, FILE *out)
+{
+    *view = (struct pf_progress_view){.out = out, .terminal = isatty(fileno(out)) == 1};
+}
+
+/* 0 to 100, or -1 where the job has not said how much there is. */
+static int percent(const struct pf_record *record)
+{
+    if (record->total_bytes <= 0 || record->remaining_bytes < 0)
+        return -1;
+    if (record->remaining_bytes >= record->total_bytes)
+        return 0;
+    double moved = (double)(record->total_bytes - record->remaining_bytes);
+    return (int)(100 * (moved / (double)record->total_bytes));
+}
+
+/* Append to a line; what does not fit is cut off. */
+static void add(char *line, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void add(char *line, size_t size, const char *format, ...)
+{
+    size_t used = strlen(line);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line + used, size - used, format, args);
+    va_end(args);
+}
+
+static void add_amounts(char *line, size_t size, const struct pf_record *record)
+{
+    char moved[32];
+    char total[32];
+    char rate[32];
+    if (percent(record) >= 0) {
+        int64_t left = record->remaining_bytes < record->total_bytes ? record->remaining_bytes
+                                                                     : record->total_bytes;
+        pf_human_bytes(record->total_bytes - left, moved, sizeof moved);
+        pf_human_bytes(record->total_bytes, total, sizeof total);
+        add(line, size, " %3d%%  %s of %s", percent(record), moved, total);
+    }
+    if (record->bytes_per_second >= 0) {
+        pf_human_rate(record->bytes_per_second, rate, sizeof rate);
+        add(line, size, "  %s", rate);
+    }
+}
+
+static void add_faults(char *line, size_t size, const struct pf_record *record)
+{
+    char p50[32];
+    char p99[32];
+    if (record->faults >= 0)
+        add(line, size, "  %" PRId64 " faults", record->faults);
+    if (record->service_p50_us >= 0 && record->service_p99_us >= 0) {
+        pf_human_time(record->service_p50_us, p50, sizeof p50);
+        pf_human_time(record->service_p99_us, p99, sizeof p99);
+        add(line, size, "  p50 %s p99 %s", p50, p99);
+    }
+}
+
+static void add_time_left(char *line, size_t size, const struct pf_record *record)
+{
+    char left[32];
+    if (record->bytes_per_second <= 0 || record->remaining_bytes <= 0)
+        return;
+    double seconds = (double)record->remaining_bytes / (double)record->bytes_per_second;
+    if (seconds > 360000)
+        return;
+    pf_human_time((int64_t)(seconds * 1e6), left, sizeof left);
+    add(line, size, "  ETA %s", left);
+}
+
+static void add_bar(char *line, size_t size, int done, size_t width)
+{
+    char bar[WIDEST_BAR + 1];
+    size_t filled = done > 0 ? width * (size_t)done / 100 : 0;
+    memset(bar, '.', width);
+    memset(bar, '#', filled);
+    bar[width] = '\0';
+    add(line, size, " [%s]", bar);
+}
+
+void pf_progress_bar(const struct pf_record *record, unsigned columns, char *out, size_t size)
+{
+    char figures[LINE_MAX_BYTES] = "";
+    add_amounts(figures, sizeof figures, record);
+    add_faults(figures, sizeof figures, record);
+    add_time_left(figures, sizeof figures, record);
+
+    out[0] = '\0';
+    add(out, size, "%s %s", record->name, record->state);
+    size_t taken = strlen(out) + strlen(figures) + strlen(" []");
+    size_t room = columns > taken + 1 ? columns - taken - 1 : 0;
+    if (percent(record) >= 0 && room >= 5)
+        add_bar(out, size, percent(record), room < WIDEST_BAR ? room : WIDEST_BAR);
+    add(out, size, "%s", figures);
+    /* A line as wide as the terminal would wrap, and be redrawn below itself. */
+    if (columns > 0 && strlen(out) >= columns)
+        out[columns - 1] = '\0';
+}
+
+static unsigned columns_of(FILE *out)
+{
+    struct winsize window;
+    if (ioctl(fileno(out), TIOCGWINSZ, &window) != 0 || window.ws_col == 0)
+        return DEFAULT_COLUMNS;
+    return window.ws_col;
+}
+
+static void show_plain(struct pf_progress_view *view, const struct pf_record *record)
+{
+    char line[LINE_MAX_BYTES] = "";
+    uint64_t now = pf_now_ns();
+    if (view->last_ns != 0 && now - view->last_ns < PLAIN_INTERVAL_NS)
+        return;
+    view->last_ns = now;
+    add_amounts(line, sizeof line, record);
+    add_faults(line, sizeof line, record);
+    fprintf(view->out, "%s: %s%s\n", record->name, record->state, line);
+    fflush(view->out);
+}
+
+void pf_progress_show(struct pf_progress_view *view, const struct pf_record *record)
+{
+    char line[LINE_MAX_BYTES];
+    if (!view->terminal) {
+        show_plain(view, record);
+        return;
+    }
+    pf_progress_bar(record, columns_of(view->out), line, sizeof line);
+    fprintf(view->out, "\r%s\033[K", line);
+    fflush(view->out);
+    view->drawn = true;
+}
+
+void pf_progress_close(struct pf_progress_view *view)
+{
+    if (!view->drawn)
+        return;
+    fputs("\r\033[K", view->out);
+    fflush(view->out);
+    view->drawn = false;
+}
+
+/* WORDS VALUE for a time that is known; words begin with ", " except at a line's start. */
+static void add_time(char *line, size_t size, const char *words, int64_t us)
+{
+    char text[32];
+    if (us < 0)
+        return;
+    pf_human_time(us, text, sizeof text);
+    add(line, size, "%s %s", words, text);
+}
+
+void pf_progress_summary(FILE *out, const struct pf_record *record)
+{
+    char line[LINE_MAX_BYTES] = "";
+    char text[32];
+    if (record->total_bytes >= 0) {
+        pf_human_bytes(record->total_bytes, text, sizeof text);
+        add(line, sizeof line, ": %s", text);
+    }
+    add_time(line, sizeof line, " in", record->total_us);
+    add_time(line, sizeof line, ", downtime", record->downtime_us);
+    if (record->bytes_per_second >= 0) {
+        pf_human_rate(record->bytes_per_second, text, sizeof text);
+        add(line, sizeof line, ", %s", text);
+    }
+    fprintf(out, "%s: %s%s\n", record->name, record->state, line);
+
+    line[0] = '\0';
+    add_time(line, sizeof line, ", service p50", record->service_p50_us);
+    add_time(line, sizeof line, ", p99", record->service_p99_us);
+    add_time(line, sizeof line, ", p99.9", record->service_p999_us);
+    if (record->faults >= 0)
+        fprintf(out, "%s: %" PRId64 " faults%s\n", record->name, record->faults, line);
+    if (record->normal_pages >= 0 && record->zero_pages >= 0)
+        fprintf(out, "%s: %" PRId64 " pages with data, %" PRId64 " zero pages\n", record->name,
+                record->normal_pages, record->zero_pages);
+}

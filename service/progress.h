@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How a migration is shown while it runs: on a terminal one line that is redrawn, elsewhere plain
+ * lines, at most one a second.
+ */
+#ifndef PF_SERVICE_PROGRESS_H
+#define PF_SERVICE_PROGRESS_H
+
+#include "service/record.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct pf_progress_view {
+    FILE *out;
+    bool terminal;
+    bool drawn;       /* there is a bar to be wiped */
+    uint64_t last_ns; /* of the last plain line; 0: none yet */
+};
+
+void pf_progress_open(struct pf_progress_view *view, FILE *out);
+
+void pf_progress_show(struct pf_progress_view *view, const struct pf_record *record);
+
+/* Wipe the bar, so that what is printed next stands on a line of its own. */
+void pf_progress_close(struct pf_progress_view *view);
+
+/* The closing lines of a migration. */
+void pf_progress_summary(FILE *out, const struct pf_record *record);
+
+/* For tests: the bar as drawn in that many columns, without cursor movements. */
+void pf_progress_bar(const struct pf_record *record, unsigned columns, char *out, size_t size);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "service/record.h"
+
+#include "core/exit_status.h"
+#include "service/human.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT(member)                                                                               \
+    {                                                                                              \
+#member, PF_FIELD_TEXT, offsetof(struct pf_record, member),                                \
+            sizeof(((struct pf_record *)0)->member)                                                \
+    }
+#define NUMBER(member, kind)                                                                       \
+    {                                                                                              \
+#member, kind, offsetof(struct pf_record, member), 0                                       \
+    }
+
+const struct pf_field pf_record_fields[] = {
+    TEXT(name),
+    NUMBER(pid, PF_FIELD_COUNT),
+    TEXT(role),
+    TEXT(state),
+    TEXT(uri),
+    TEXT(transport),
+    TEXT(placement),
+    NUMBER(total_bytes, PF_FIELD_BYTES),
+    NUMBER(sent_bytes, PF_FIELD_BYTES),
+    NUMBER(received_bytes, PF_FIELD_BYTES),
+    NUMBER(remaining_bytes, PF_FIELD_BYTES),
+    NUMBER(bytes_per_second, PF_FIELD_RATE),
+    NUMBER(normal_pages, PF_FIELD_COUNT),
+    NUMBER(zero_pages, PF_FIELD_COUNT),
+    NUMBER(faults, PF_FIELD_COUNT),
+    NUMBER(requests, PF_FIELD_COUNT),
+    NUMBER(duplicates, PF_FIELD_COUNT),
+    NUMBER(service_p50_us, PF_FIELD_TIME),
+    NUMBER(service_p99_us, PF_FIELD_TIME),
+    NUMBER(service_p999_us, PF_FIELD_TIME),
+    NUMBER(downtime_us, PF_FIELD_TIME),
+    NUMBER(total_us, PF_FIELD_TIME),
+    TEXT(message),
+    NUMBER(code, PF_FIELD_HIDDEN),
+    NUMBER(exit, PF_FIELD_HIDDEN),
+    {NULL, PF_FIELD_HIDDEN, 0, 0},
+};
+
+/* A job's text goes to a terminal, which would obey control characters. */
+static void copy_text(struct json_object *json, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (!json_object_is_type(json, json_type_string))
+        return;
+    snprintf(out, size, "%s", json_object_get_string(json));
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+}
+
+static int64_t number(struct json_object *json)
+{
+    if (json_object_is_type(json, json_type_int)) {
+        int64_t value = json_object_get_int64(json);
+        return value >= 0 ? value : PF_UNKNOWN;
+    }
+    if (json_object_is_type(json, json_type_double)) {
+        double value = json_object_get_double(json);
+        return isfinite(value) && value >= 0 && value < 9e18 ? (int64_t)llround(value) : PF_UNKNOWN;
+    }
+    return PF_UNKNOWN;
+}
+
+static enum pf_event event_of(struct json_object *json)
+{
+    static const struct {
+        const char *word;
+        enum pf_event event;
+    } events[] = {
+        {"status", PF_EVENT_STATUS},
+        {"progress", PF_EVENT_PROGRESS},
+        {"done", PF_EVENT_DONE},
+        {"error", PF_EVENT_ERROR},
+    };
+    struct json_object *value = NULL;
+    json_object_object_get_ex(json, "event", &value);
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
+        if (json_object_is_type(value, json_type_string) &&
+            strcmp(json_object_get_string(value), events[i].word) == 0)
+            return events[i].event;
+    return PF_EVENT_OTHER;
+}
+
+void pf_record_parse(struct json_object *json, struct pf_record *record)
+{
+    memset(record, 0, sizeof *record);
+    record->event = event_of(json);
+    for (const struct pf_field *field = pf_record_fields; field->key; field++) {
+        struct json_object *value = NULL;
+        char *member = (char *)record + field->offset;
+        json_object_object_get_ex(json, field->key, &value);
+        if (field->kind == PF_FIELD_TEXT)
+            copy_text(value, member, field->size);
+        else
+            *(int64_t *)(void *)member = number(value);
+    }
+}
+
+void pf_record_show(const struct pf_record *record, const struct pf_field *field, char *out,
+                    size_t size)
+{
+    const char *member = (const char *)record + field->offset;
+    out[0] = '\0';
+    if (field->kind == PF_FIELD_TEXT) {
+        snprintf(out, size, "%s", member);
+        return;
+    }
+    int64_t value;
+    memcpy(&value, member, sizeof value);
+    if (value == PF_UNKNOWN || field->kind == PF_FIELD_HIDDEN)
+        return;
+    if (field->kind == PF_FIELD_BYTES)
+        pf_human_bytes(value, out, size);
+    else if (field->kind == PF_FIELD_RATE)
+        pf_human_rate(value, out, size);
+    else if (field->kind == PF_FIELD_TIME)
+        pf_human_time(value, out, size);
+    else
+        snprintf(out, size, "%" PRId64, value);
+}
+
+struct json_object *pf_record_error(const char *message, int code, int exit_status)
+{
+    struct json_object *record = json_object_new_object();
+    json_object_object_add(record, "event", json_object_new_string("error"));
+    json_object_object_add(record, "message", json_object_new_string(message));
+    json_object_object_add(record, "code", json_object_new_int(code));
+    json_object_object_add(record, "exit", json_object_new_int(exit_status));
+    return record;
+}
+
+int pf_record_exit(const struct pf_record *record)
+{
+    if (record->event != PF_EVENT_ERROR)
+        return PF_EXIT_OK;
+    return record->exit > 0 && record->exit < 256 ? (int)record->exit : PF_EXIT_FAILED;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A record of a job, out of JSON into a struct. A key that is missing or odd is simply unknown. */
+#ifndef PF_SERVICE_RECORD_H
+#define PF_SERVICE_RECORD_H
+
+#include <json-c/json.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum pf_event { PF_EVENT_OTHER, PF_EVENT_STATUS, PF_EVENT_PROGRESS, PF_EVENT_DONE, PF_EVENT_ERROR };
+
+enum { PF_UNKNOWN = -1, PF_RECORD_TEXT = 192 };
+
+struct pf_record {
+    enum pf_event event;
+    /* Safe to print: no control characters. Empty if unknown. */
+    char name[PF_RECORD_TEXT];
+    char role[PF_RECORD_TEXT];
+    char state[PF_RECORD_TEXT];
+    char uri[PF_RECORD_TEXT];
+    char transport[PF_RECORD_TEXT];
+    char placement[PF_RECORD_TEXT];
+    char message[2 * PF_RECORD_TEXT];
+    /* Never negative, or PF_UNKNOWN. */
+    int64_t pid;
+    int64_t code;
+    int64_t exit;
+    int64_t total_bytes;
+    int64_t sent_bytes;
+    int64_t remaining_bytes;
+    int64_t received_bytes;
+    int64_t bytes_per_second;
+    int64_t faults;
+    int64_t requests;
+    int64_t duplicates;
+    int64_t zero_pages;
+    int64_t normal_pages;
+    int64_t service_p50_us;
+    int64_t service_p99_us;
+    int64_t service_p999_us;
+    int64_t downtime_us;
+    int64_t total_us;
+};
+
+enum pf_field_kind {
+    PF_FIELD_TEXT,
+    PF_FIELD_COUNT,
+    PF_FIELD_BYTES,
+    PF_FIELD_RATE,
+    PF_FIELD_TIME,   /* microseconds */
+    PF_FIELD_HIDDEN, /* a number that is for programs */
+};
+
+/* One key of a record. */
+struct pf_field {
+    const char *key;
+    enum pf_field_kind kind;
+    size_t offset; /* in struct pf_record */
+    size_t size;   /* of a text */
+};
+
+/* In the order in which `status` shows them; ends with {NULL}. */
+extern const struct pf_field pf_record_fields[];
+
+void pf_record_parse(struct json_object *json, struct pf_record *record);
+
+/* The value of a field for a person: "1.0 GiB", "17 us"; empty if it is unknown or hidden. */
+void pf_record_show(const struct pf_record *record, const struct pf_field *field, char *out,
+                    size_t size);
+
+/* An error record as a job would send it. The caller owns it. */
+struct json_object *pf_record_error(const char *message, int code, int exit_status);
+
+/* The exit status that a final record stands for. */
+int pf_record_exit(const struct pf_record *record);
+
+#endif

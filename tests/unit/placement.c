@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Placement on machines that are not there: two nodes of four cores with two threads each. */
+#include "numa/placement.h"
+
+#include "tests/suite.h"
+
+#include <errno.h>
+
+/* PUs 0-7 on node 0, 8-15 on node 1, siblings are 2n and 2n+1; a NIC (eth1, mlx5_0) on node 1. */
+#define TWO_NODES PF_TEST_DATA "/two-nodes.xml"
+
+static cpu_set_t range(int first, int last)
+{
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    for (int cpu = first; cpu <= last; cpu++)
+        CPU_SET(cpu, &cpus);
+    return cpus;
+}
+
+static bool is_range(const cpu_set_t *cpus, int first, int last)
+{
+    cpu_set_t expected = range(first, last);
+    return CPU_EQUAL(cpus, &expected);
+}
+
+static struct pf_placement choose(const char *xml, const char *mode, const char *nic,
+                                  cpu_set_t allowed, cpu_set_t job)
+{
+    struct pf_topology topology;
+    struct pf_placement placement;
+    struct pf_why why = {""};
+    struct pf_placement_request request = {mode, nic, allowed, job};
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load_xml(&topology, xml, &why), 0);
+    CU_ASSERT_EQUAL(pf_placement_choose(&topology, &request, &placement, &why), 0);
+    CU_ASSERT_TRUE(strlen(placement.reason) > 0);
+    pf_topology_unload(&topology);
+    return placement;
+}
+
+static void nic_nodes(void)
+{
+    struct pf_topology topology;
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load_xml(&topology, TWO_NODES, NULL), 0);
+    CU_ASSERT_EQUAL(pf_topology_node_count(&topology), 2);
+    CU_ASSERT_EQUAL(pf_topology_nic_node(&topology, "eth1"), 1);
+    CU_ASSERT_EQUAL(pf_topology_nic_node(&topology, "mlx5_0"), 1);
+    CU_ASSERT_EQUAL(pf_topology_nic_node(&topology, "br0"), PF_NODE_UNKNOWN);
+    CU_ASSERT_EQUAL(pf_topology_nic_node(&topology, "sda"), PF_NODE_UNKNOWN);
+    CU_ASSERT_EQUAL(pf_topology_nic_node(&topology, "eth9"), PF_NODE_UNKNOWN);
+    pf_topology_unload(&topology);
+}
+
+static void node_cpus(void)
+{
+    struct pf_topology topology;
+    cpu_set_t cpus;
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load_synthetic(&topology, "node:2 core:4 pu:1", NULL), 0);
+    CU_ASSERT_TRUE(pf_topology_node_cpus(&topology, 1, &cpus));
+    CU_ASSERT_TRUE(is_range(&cpus, 4, 7));
+    CU_ASSERT_FALSE(pf_topology_node_cpus(&topology, 2, &cpus));
+    CU_ASSERT_FALSE(pf_topology_node_cpus(&topology, -1, &cpus));
+    pf_topology_allowed_cpus(&topology, &cpus);
+    CU_ASSERT_TRUE(is_range(&cpus, 0, 7));
+    pf_topology_unload(&topology);
+}
+
+static void bad_sources(void)
+{
+    struct pf_topology topology;
+    struct pf_why why = {""};
+    CU_ASSERT_TRUE(pf_topology_load_xml(&topology, "/no/such/file.xml", &why) < 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "/no/such/file.xml"));
+    CU_ASSERT_TRUE(pf_topology_load_synthetic(&topology, "nonsense", &why) < 0);
+    pf_topology_unload(&topology);
+}
+
+static void none(void)
+{
+    struct pf_placement p = choose(TWO_NODES, "none", "eth1", range(0, 15), range(0, 0));
+    CU_ASSERT_FALSE(p.pin);
+    CU_ASSERT_EQUAL(p.node, PF_NODE_UNKNOWN);
+}
+
+/* The job on node 0, room on the NIC's node 1. */
+static void near_and_away(void)
+{
+    struct pf_placement p = choose(TWO_NODES, "auto", "eth1", range(0, 15), range(0, 7));
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_TRUE(is_range(&p.cpus, 8, 15));
+    CU_ASSERT_EQUAL(p.node, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(p.reason, "near the NIC"));
+}
+
+/* PU 8's sibling 9 shares its core: both are left to the job. */
+static void off_whole_cores(void)
+{
+    struct pf_placement p = choose(TWO_NODES, "auto", "mlx5_0", range(0, 15), range(0, 8));
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_TRUE(is_range(&p.cpus, 10, 15));
+}
+
+/* The job fills the NIC's node: away from the job counts for more than near the NIC. */
+static void away_before_near(void)
+{
+    struct pf_placement p = choose(TWO_NODES, "auto", "eth1", range(0, 15), range(8, 15));
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_TRUE(is_range(&p.cpus, 0, 7));
+    CU_ASSERT_EQUAL(p.node, 1);
+}
+
+/* The job has a thread of each core: the siblings are better than its own CPUs. */
+static void siblings(void)
+{
+    cpu_set_t job;
+    CPU_ZERO(&job);
+    for (int cpu = 0; cpu < 16; cpu += 2)
+        CPU_SET(cpu, &job);
+    struct pf_placement p = choose(TWO_NODES, "auto", "eth1", range(0, 15), job);
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_EQUAL(CPU_COUNT(&p.cpus), 4);
+    CU_ASSERT_TRUE(CPU_ISSET(9, &p.cpus) && CPU_ISSET(15, &p.cpus));
+}
+
+static void unpinned_job(void)
+{
+    struct pf_placement p = choose(TWO_NODES, "auto", "eth1", range(0, 15), range(0, 15));
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_TRUE(is_range(&p.cpus, 8, 15));
+    CU_ASSERT_PTR_NOT_NULL(strstr(p.reason, "shared"));
+
+    p = choose(TWO_NODES, "auto", NULL, range(0, 15), range(0, 15));
+    CU_ASSERT_FALSE(p.pin);
+    CU_ASSERT_EQUAL(p.node, PF_NODE_UNKNOWN);
+    CU_ASSERT_PTR_NOT_NULL(strstr(p.reason, "not pinned"));
+}
+
+static void few_cpus(void)
+{
+    struct pf_placement p = choose(TWO_NODES, "auto", "eth1", range(8, 9), range(8, 8));
+    CU_ASSERT_FALSE(p.pin);
+    CU_ASSERT_PTR_NOT_NULL(strstr(p.reason, "2 usable CPUs"));
+    p = choose(TWO_NODES, "auto", "eth1", range(8, 8), range(8, 8));
+    CU_ASSERT_FALSE(p.pin);
+    CU_ASSERT_PTR_NOT_NULL(strstr(p.reason, "1 usable CPU "));
+}
+
+static void asked_node(void)
+{
+    struct pf_placement p = choose(TWO_NODES, "0", "eth1", range(0, 15), range(0, 3));
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_TRUE(is_range(&p.cpus, 4, 7));
+    CU_ASSERT_EQUAL(p.node, 0);
+    p = choose(TWO_NODES, "0", NULL, range(0, 15), range(0, 15));
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_TRUE(is_range(&p.cpus, 0, 7));
+}
+
+static void bad_nodes(void)
+{
+    static const struct {
+        const char *mode;
+        int error;
+        const char *word;
+    } bad[] = {
+        {"2", -EINVAL, "node 2"},    {"nowhere", -EINVAL, "nowhere"}, {"1x", -EINVAL, "1x"},
+        {"99999", -EINVAL, "99999"}, {"", -EINVAL, "auto"},           {"0", -EPERM, "node 0"},
+    };
+    struct pf_topology topology;
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load_xml(&topology, TWO_NODES, NULL), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct pf_placement_request request = {bad[i].mode, NULL, range(8, 15), range(8, 8)};
+        struct pf_placement placement;
+        struct pf_why why = {""};
+        CU_ASSERT_EQUAL(pf_placement_choose(&topology, &request, &placement, &why), bad[i].error);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, bad[i].word));
+        CU_ASSERT_FALSE(placement.pin);
+    }
+    pf_topology_unload(&topology);
+}
+
+/* This machine, whatever it is: applying a placement leaves the thread on CPUs it may use. */
+static void applied(void)
+{
+    struct pf_placement placement = {.pin = true};
+    cpu_set_t before;
+    cpu_set_t after;
+    struct pf_topology topology;
+    CU_ASSERT_EQUAL(pf_process_affinity(&before, NULL), 0);
+    CU_ASSERT_TRUE(CPU_COUNT(&before) > 0);
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load(&topology, NULL), 0);
+    pf_topology_allowed_cpus(&topology, &after);
+    CU_ASSERT_TRUE(CPU_COUNT(&after) >= CPU_COUNT(&before));
+    pf_topology_unload(&topology);
+
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &before))
+        cpu++;
+    CPU_ZERO(&placement.cpus);
+    CPU_SET(cpu, &placement.cpus);
+    CU_ASSERT_EQUAL(pf_thread_place(&placement), 0);
+    CU_ASSERT_EQUAL(sched_getaffinity(0, sizeof after, &after), 0);
+    CU_ASSERT_TRUE(CPU_EQUAL(&after, &placement.cpus));
+
+    placement.pin = false;
+    CPU_ZERO(&placement.cpus);
+    CU_ASSERT_EQUAL(pf_thread_place(&placement), 0);
+    placement.pin = true;
+    CU_ASSERT_EQUAL(pf_thread_place(&placement), -EINVAL);
+    CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct pf_test tests[] = {
+        {"NIC nodes", nic_nodes},
+        {"node CPUs", node_cpus},
+        {"bad sources", bad_sources},
+        {"none", none},
+        {"near and away", near_and_away},
+        {"off whole cores", off_whole_cores},
+        {"away before near", away_before_near},
+        {"siblings", siblings},
+        {"unpinned job", unpinned_job},
+        {"few CPUs", few_cpus},
+        {"asked node", asked_node},
+        {"bad nodes", bad_nodes},
+        {"applied", applied},
+        {NULL, NULL},
+    };
+    return pf_suite_run("placement", tests, argc > 1 ? argv[1] : NULL);
+}
