@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The job's memory as the destination sees it during post-copy: which pages have been received, and
+ * how a page is placed. Shared by the fault thread and the placers.
+ *
+ * The received set is kept as its complement, `missing`: what post-copy starts with is the runs
+ * that the source calls unsent, so a sparse region costs only what is in use, and arrival is
+ * complete when nothing is missing.
+ */
+#ifndef PF_CORE_ARRIVAL_H
+#define PF_CORE_ARRIVAL_H
+
+#include "core/counters.h"
+#include "core/gate.h"
+#include "core/pageset.h"
+#include "core/region.h"
+#include "core/uffd.h"
+
+enum pf_incoming_state {
+    PF_INCOMING_NONE,
+    PF_INCOMING_ADVISE,    /* a source has introduced itself */
+    PF_INCOMING_DISCARD,   /* the unsent runs are coming */
+    PF_INCOMING_LISTENING, /* regions are empty and armed */
+    PF_INCOMING_RUNNING,   /* the job runs here */
+    PF_INCOMING_END
+};
+
+struct pf_arriving {
+    const struct pf_region *region;
+    struct pf_pageset missing;   /* not received */
+    struct pf_pageset requested; /* asked for on the urgent lane; the fault thread's own */
+    bool zeropage;               /* UFFDIO_ZEROPAGE works here */
+    bool armed;                  /* registered with the userfaultfd */
+};
+
+struct pf_arrival {
+    struct pf_regions *regions;
+    struct pf_arriving *list;
+    unsigned count;
+    struct pf_uffd uffd;
+    struct pf_gate gate;
+    struct pf_counters *counters;
+    _Atomic size_t missing_pages; /* over all regions */
+    atomic_int state;             /* enum pf_incoming_state */
+    char *zeros;                  /* a page of zeros, where ZEROPAGE doesn't work */
+    int done_fd;                  /* eventfd, written when nothing is missing any more */
+};
+
+/* done_fd stays the caller's. -ENOMEM, or why no userfaultfd can be had here. */
+int pf_arrival_open(struct pf_arrival *arrival, struct pf_regions *regions,
+                    struct pf_counters *counters, int done_fd, struct pf_why *why);
+void pf_arrival_close(struct pf_arrival *arrival);
+
+/* Can each region be post-copied? -EINVAL and the reason. */
+int pf_arrival_probe(struct pf_arrival *arrival, struct pf_why *why);
+
+/* The source's word that a run of pages is yet to come. False if it isn't in the region. */
+bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_run run);
+
+/*
+ * Make every region truly empty (nothing the program wrote before may survive) and register it:
+ * from here on touching a page that isn't there waits for the fault thread, which must be running.
+ */
+int pf_arrival_arm(struct pf_arrival *arrival, struct pf_why *why);
+
+/* Unregister: who still waits goes on. Call when nothing is missing. */
+void pf_arrival_disarm(struct pf_arrival *arrival);
+
+/* Exchange the state; returns the former. */
+enum pf_incoming_state pf_arrival_set_state(struct pf_arrival *arrival,
+                                            enum pf_incoming_state state);
+
+/* Mark pages as received, however they came: placed, or given back by the job. */
+void pf_arrival_received(struct pf_arrival *arrival, unsigned region, struct pf_run run);
+
+/* Where a placement stopped, and why. */
+struct pf_placing {
+    unsigned region;
+    struct pf_run run; /* what is left to do */
+    const char *from;  /* its data; NULL: zeros */
+};
+
+/*
+ * Place pages that are missing, skip those that are there, mark all as received; advances *placing.
+ * 0 when done; -EAGAIN when an event has to be read from the userfaultfd first; -errno.
+ */
+int pf_arrival_place(struct pf_arrival *arrival, struct pf_placing *placing);
+
+/* The same for placers: each step is taken inside the gate, and -EAGAIN is waited out. */
+int pf_arrival_place_gated(struct pf_arrival *arrival, struct pf_placing *placing);
+
+#endif

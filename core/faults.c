@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/faults.h"
+
+#include "base/clock.h"
+#include "pageferry.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum { BATCH = 16, BUDGET = 32 };
+
+static int bad_fault(struct pf_fault_thread *faults, uint64_t address)
+{
+    return pf_why(&faults->worker.why, -EFAULT,
+                  "the kernel reported a fault at %#llx, outside every region",
+                  (unsigned long long)address);
+}
+
+/* The job touched a page that isn't there. */
+static int on_fault(struct pf_fault_thread *faults, uint64_t address, uint64_t now)
+{
+    struct pf_arrival *arrival = faults->arrival;
+    int id = pf_regions_find(arrival->regions, (void *)(uintptr_t)address, faults->last_region);
+    if (id < 0)
+        return bad_fault(faults, address);
+    faults->last_region = id;
+    pf_count(&arrival->counters->faults, 1);
+
+    struct pf_arriving *arriving = &arrival->list[id];
+    size_t page =
+        (size_t)(address - (uintptr_t)arriving->region->addr) >> arriving->region->page_shift;
+    if (!pf_pageset_has(&arriving->missing, page)) {
+        /* Received meanwhile, never used at the source, or given back by the job: it reads zeros
+         * unless something is there. */
+        size_t done;
+        char *to = pf_region_page(arriving->region, page);
+        int result =
+            pf_uffd_zero(&arrival->uffd, to, (size_t)1 << arriving->region->page_shift, &done);
+        if (result == PF_PLACED_EXISTS || result == PF_PLACED_AGAIN)
+            /* AGAIN: the thread faults once more, after the event that is in the way. */
+            pf_uffd_wake(&arrival->uffd, to, (size_t)1 << arriving->region->page_shift);
+        return result < 0 ? pf_why(&faults->worker.why, result, "a zero page could not be placed")
+                          : 0;
+    }
+    if (!pf_pageset_add(&arriving->requested, page)) {
+        pf_count(&arrival->counters->duplicates, 1);
+        return 0;
+    }
+    struct pf_wish wish = {(unsigned)id, page, now};
+    pf_requests_wish(&faults->requests, &wish);
+    return 0;
+}
+
+/* The job gave pages back (madvise, munmap): what the source still has of them is not wanted. */
+static void on_given_back(struct pf_fault_thread *faults, uint64_t start, uint64_t end)
+{
+    struct pf_arrival *arrival = faults->arrival;
+    for (unsigned i = 0; i < arrival->count; i++) {
+        const struct pf_region *region = arrival->list[i].region;
+        uint64_t from = (uintptr_t)region->addr;
+        uint64_t to = from + region->bytes;
+        if (start >= to || end <= from)
+            continue;
+        uint64_t first = start > from ? start - from : 0;
+        uint64_t last = (end < to ? end : to) - from;
+        size_t page = (size_t)(first >> region->page_shift);
+        size_t after = (size_t)((last + pf_region_page_size(region) - 1) >> region->page_shift);
+        struct pf_run run = {page, after - page};
+        pf_arrival_received(arrival, i, run);
+        /* Another thread may wait for one of them: it faults again and gets zeros. */
+        pf_uffd_wake(&arrival->uffd, pf_region_page(region, run.first),
+                     run.pages << region->page_shift);
+        pf_count(&arrival->counters->given_back_pages, run.pages);
+    }
+}
+
+static int on_event(struct pf_fault_thread *faults, const struct uffd_msg *message)
+{
+    switch (message->event) {
+    case UFFD_EVENT_REMOVE:
+    case UFFD_EVENT_UNMAP:
+        on_given_back(faults, message->arg.remove.start, message->arg.remove.end);
+        return 0;
+    case UFFD_EVENT_REMAP:
+        return pf_why(&faults->worker.why, -EFAULT,
+                      "the job moved part of a region with mremap while its pages were arriving");
+    default:
+        return pf_why(&faults->worker.why, -EPROTO, "unknown userfaultfd event %u", message->event);
+    }
+}
+
+/*
+ * Read a batch of messages. What the job gave back is marked before the gate opens again. Returns
+ * the number read, 0 when there was nothing.
+ */
+static int read_messages(struct pf_fault_thread *faults, struct uffd_msg messages[BATCH])
+{
+    struct pf_gate *gate = &faults->arrival->gate;
+    pf_gate_close(gate);
+    ssize_t got = read(faults->arrival->uffd.fd, messages, BATCH * sizeof messages[0]);
+    int error = got < 0 ? errno : 0;
+    int count = got > 0 ? (int)((size_t)got / sizeof messages[0]) : 0;
+    int result = 0;
+    for (int i = 0; i < count && !result; i++)
+        if (messages[i].event != UFFD_EVENT_PAGEFAULT)
+            result = on_event(faults, &messages[i]);
+    pf_gate_open(gate);
+    if (result)
+        return result;
+    /* EAGAIN after poll is normal: whoever faulted may have been woken by a placer. */
+    if (error && error != EAGAIN && error != EINTR)
+        return pf_why(&faults->worker.why, -error, "cannot read page faults: %s", strerror(error));
+    if (got > 0 && (size_t)got % sizeof messages[0] != 0)
+        return pf_why(&faults->worker.why, -EIO, "a short read of page faults: %zd bytes", got);
+    return count;
+}
+
+static int serve_faults(struct pf_fault_thread *faults)
+{
+    struct uffd_msg messages[BATCH];
+    if (!pf_requests_room(&faults->requests, BATCH))
+        return 0; /* they wait in the kernel */
+    uint64_t before = pf_now_ns();
+    int count = read_messages(faults, messages);
+    if (count <= 0)
+        return count;
+    uint64_t now = pf_now_ns();
+    pf_histogram_add(&faults->requests.read, now - before);
+    for (int i = 0; i < count; i++) {
+        int error = messages[i].event == UFFD_EVENT_PAGEFAULT
+                        ? on_fault(faults, messages[i].arg.pagefault.address, now)
+                        : 0;
+        if (error)
+            return error;
+    }
+    return count;
+}
+
+/* One look at everything. The number of things done, 0, or -errno. */
+static int look(struct pf_fault_thread *faults)
+{
+    int events = pf_progress(faults->session->urgent.lane, BUDGET);
+    if (events < 0)
+        return events;
+    int read = serve_faults(faults);
+    if (read < 0)
+        return read;
+    unsigned settled = pf_requests_advance(&faults->requests);
+    if (faults->requests.status) {
+        faults->worker.why = faults->requests.why;
+        return faults->requests.status;
+    }
+    return events + read + (int)settled;
+}
+
+static void *fault_thread_run(void *arg)
+{
+    struct pf_fault_thread *faults = arg;
+    while (!pf_worker_stopping(&faults->worker)) {
+        int done = look(faults);
+        if (done < 0) {
+            pf_worker_fail(&faults->worker, done);
+            break;
+        }
+        if (done > 0)
+            pf_busy(&faults->idle);
+        else
+            pf_idle(&faults->idle, -1);
+    }
+    return NULL;
+}
+
+int pf_fault_thread_open(struct pf_fault_thread *faults, struct pf_session *session,
+                         struct pf_arrival *arrival)
+{
+    faults->session = session;
+    faults->arrival = arrival;
+    faults->last_region = -1;
+    int error = pf_worker_init(&faults->worker, session);
+    return error ? error : pf_requests_open(&faults->requests, session, arrival);
+}
+
+int pf_fault_thread_start(struct pf_fault_thread *faults)
+{
+    const struct pf_options *options = faults->session->options;
+    faults->idle = (struct pf_idle){
+        .lanes = {faults->session->urgent.lane},
+        .lane_count = 1,
+        .fds = {faults->arrival->uffd.fd, faults->worker.stop_fd},
+        .fd_count = 2,
+        .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+    };
+    return pf_worker_start(&faults->worker, "pf-faults", fault_thread_run, faults);
+}
+
+void pf_fault_thread_close(struct pf_fault_thread *faults)
+{
+    pf_worker_stop(&faults->worker);
+    pf_requests_close(&faults->requests);
+}

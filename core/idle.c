@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/idle.h"
+
+#include "base/clock.h"
+
+#include <sched.h>
+
+/* How long to sleep between looks at a lane that has no descriptor. */
+enum { NAP_NS = 50000 };
+
+static void arm(struct pf_idle *idle)
+{
+    idle->armed = true;
+    idle->naps = false;
+    for (unsigned i = 0; i < idle->lane_count; i++) {
+        int answer = pf_lane_arm(idle->lanes[i]);
+        if (answer == -EOPNOTSUPP)
+            idle->naps = true;
+        else if (answer)
+            idle->armed = false;
+    }
+}
+
+static void sleep_now(const struct pf_idle *idle, int timeout_ms)
+{
+    struct pollfd polled[PF_IDLE_LANES + PF_IDLE_FDS];
+    nfds_t count = 0;
+    for (unsigned i = 0; i < idle->fd_count; i++)
+        polled[count++] = (struct pollfd){.fd = idle->fds[i], .events = POLLIN};
+    for (unsigned i = 0; i < idle->lane_count; i++) {
+        int fd = pf_lane_fd(idle->lanes[i]);
+        if (fd >= 0)
+            polled[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+    }
+    struct timespec limit = {.tv_sec = timeout_ms / 1000,
+                             .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
+    if (idle->naps)
+        limit = (struct timespec){.tv_nsec = NAP_NS};
+    /* Interrupted or timed out: the caller looks again either way. */
+    ppoll(polled, count, idle->naps || timeout_ms >= 0 ? &limit : NULL, NULL);
+}
+
+void pf_idle(struct pf_idle *idle, int timeout_ms)
+{
+    if (idle->armed) {
+        sleep_now(idle, timeout_ms);
+        /* A nap leaves the lanes as they were; after a wake-up they have to be armed again. */
+        idle->armed = idle->naps && idle->lane_count == 1;
+        return;
+    }
+    uint64_t now = pf_now_ns();
+    if (idle->since == 0)
+        idle->since = now;
+    if (now - idle->since >= idle->spin_ns)
+        arm(idle);
+    else
+        sched_yield();
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The public API, and what the migrations' threads share with the job's. */
+#include "core/job.h"
+
+#include "base/log.h"
+#include "core/agent.h"
+#include "core/exit_status.h"
+#include "core/session.h"
+#include "transport/uri.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* One job per process: userfaultfd, signals and exit are the process's. */
+static atomic_flag job_open = ATOMIC_FLAG_INIT;
+
+static void note_failure(struct ferry_job *job, const struct pf_why *why)
+{
+    pthread_mutex_lock(&job->lock);
+    job->why = *why;
+    pthread_mutex_unlock(&job->lock);
+}
+
+static int failed(struct ferry_job *job, int error, const struct pf_why *why)
+{
+    note_failure(job, why);
+    pf_error("%s", why->text);
+    return error;
+}
+
+/* ---- opening
+ * -------------------------------------------------------------------------------------------- */
+
+static int from_environment(struct ferry_job *job, const char *name, struct pf_why *why)
+{
+    pf_options_init(&job->options);
+    int error = pf_options_from_environment(&job->options, why);
+    if (error)
+        return error;
+    if (!name)
+        name = getenv("PAGEFERRY_NAME");
+    if (name && *name) {
+        error = pf_job_name_check(name, why);
+        if (error)
+            return error;
+        strcpy(job->name, name);
+    }
+    const char *incoming = getenv("PAGEFERRY_INCOMING");
+    if (incoming && strlen(incoming) >= sizeof job->incoming)
+        return pf_why(why, -EINVAL, "PAGEFERRY_INCOMING is longer than an address");
+    strcpy(job->incoming, incoming ? incoming : "");
+    const char *once = getenv("PAGEFERRY_ONCE");
+    job->once = once && strcmp(once, "1") == 0;
+    return 0;
+}
+
+int ferry_job_open(struct ferry_job **out, const char *name)
+{
+    struct pf_why why = {""};
+    if (atomic_flag_test_and_set(&job_open)) {
+        pf_error("this process has a job open already");
+        return -EBUSY;
+    }
+    struct ferry_job *job = calloc(1, sizeof *job);
+    int error = job ? from_environment(job, name, &why) : -ENOMEM;
+    if (!error && job->name[0])
+        error = pf_agent_open(&job->agent, job, &why);
+    if (error) {
+        pf_error("%s", job ? why.text : "no memory for a job");
+        free(job);
+        atomic_flag_clear(&job_open);
+        return error;
+    }
+    pthread_mutex_init(&job->lock, NULL);
+    pthread_cond_init(&job->changed, NULL);
+    pf_job_set_phase(job, PF_PHASE_SETUP);
+    *out = job;
+    return 0;
+}
+
+int ferry_job_set(struct ferry_job *job, const char *option, const char *value)
+{
+    struct pf_why why = {""};
+    if (job->started)
+        return -EBUSY;
+    int error = pf_options_set(&job->options, option, value, &why);
+    return error ? failed(job, error, &why) : 0;
+}
+
+void *ferry_job_alloc(struct ferry_job *job, const char *name, size_t bytes, size_t page_size,
+                      unsigned flags)
+{
+    struct pf_why why = {""};
+    struct pf_region *region;
+    int error;
+    if (job->started)
+        error = pf_why(&why, -EBUSY, "region \"%s\": the job has started", name);
+    else if (page_size != FERRY_PAGE_DEFAULT && page_size != PF_PAGE_SIZE)
+        error = pf_why(&why, -EINVAL, "region \"%s\": pages of %zu bytes are not offered", name,
+                       page_size);
+    else
+        error = pf_regions_map(&job->regions, name, bytes, flags, &region, &why);
+    if (!error)
+        return region->addr;
+    failed(job, error, &why);
+    errno = -error;
+    return NULL;
+}
+
+int ferry_job_protect(struct ferry_job *job, const char *name, void *addr, size_t bytes)
+{
+    struct pf_why why = {""};
+    char *start = addr;
+    char *end = start + bytes;
+    uintptr_t mask = PF_PAGE_SIZE - 1;
+    char *inner = (char *)(((uintptr_t)start + mask) & ~mask);
+    char *inner_end = (char *)((uintptr_t)end & ~mask);
+    if (job->started)
+        return failed(job, pf_why(&why, -EBUSY, "region \"%s\": the job has started", name), &why);
+    if (!addr || bytes == 0 || end < start)
+        return failed(job, pf_why(&why, -EINVAL, "region \"%s\": no memory there", name), &why);
+    int error = 0;
+    if (inner >= inner_end)
+        inner = inner_end = end; /* no whole page inside: all of it goes with the state */
+    else
+        error = pf_regions_add(&job->regions, name, inner, (size_t)(inner_end - inner), &why);
+    if (!error)
+        error = pf_state_add(&job->state, start, (size_t)(inner - start), &why);
+    if (!error)
+        error = pf_state_add(&job->state, inner_end, (size_t)(end - inner_end), &why);
+    return error ? failed(job, error, &why) : 0;
+}
+
+int ferry_job_state(struct ferry_job *job, void *addr, size_t bytes)
+{
+    struct pf_why why = {""};
+    int error = job->started          ? pf_why(&why, -EBUSY, "state: the job has started")
+                : !addr || bytes == 0 ? pf_why(&why, -EINVAL, "state: no memory there")
+                                      : pf_state_add(&job->state, addr, bytes, &why);
+    return error ? failed(job, error, &why) : 0;
+}
+
+int ferry_job_notify(struct ferry_job *job, ferry_notify_fn notify, void *ctx)
+{
+    if (job->started)
+        return -EBUSY;
+    if (!notify || job->notifier_count == PF_NOTIFIERS_MAX)
+        return -EINVAL;
+    job->notifiers[job->notifier_count++] = (struct pf_notifier){notify, ctx};
+    return 0;
+}
+
+int ferry_job_receive(struct ferry_job *job, const char *uri,
+                      void (*ready)(void *ctx, const char *uri), void *ctx)
+{
+    struct pf_why why = {""};
+    struct pf_uri parsed;
+    if (job->started)
+        return -EBUSY;
+    int error = pf_uri_parse(uri, &parsed, &why);
+    if (!error && strlen(uri) >= sizeof job->incoming)
+        error = pf_why(&why, -EINVAL, "the address is too long");
+    if (error)
+        return failed(job, error, &why);
+    strcpy(job->incoming, uri);
+    job->ready = ready;
+    job->ready_ctx = ctx;
+    return 0;
+}
+
+/* ---- starting
+ * --------------------------------------------------------------------------------------------- */
+
+/* The engine's threads keep away from where the job's run; that is known only now. */
+static int choose_placement(struct ferry_job *job, struct pf_why *why)
+{
+    struct pf_topology topology;
+    struct pf_placement_request request = {.mode = job->options.placement};
+    int error = pf_process_affinity(&request.job, why);
+    if (!error)
+        error = pf_topology_load(&topology, why);
+    if (error)
+        return error;
+    pf_topology_allowed_cpus(&topology, &request.allowed);
+    error = pf_placement_choose(&topology, &request, &job->placement, why);
+    pf_topology_unload(&topology);
+    return error;
+}
+
+/* With the lock held. */
+static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf_why *why)
+{
+    sigset_t all;
+    sigset_t before;
+    if (job->joinable)
+        pthread_join(job->session_thread, NULL);
+    job->joinable = false;
+    atomic_store(&job->cancel, false);
+    job->outcome.serial++;
+    job->outcome.ended = false;
+    job->migrating = true;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&job->session_thread, NULL, body, job);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error) {
+        job->migrating = false;
+        return pf_why(why, -error, "cannot start the control thread: %s", strerror(error));
+    }
+    job->joinable = true;
+    pthread_setname_np(job->session_thread, "pf-control");
+    return 0;
+}
+
+static int start_arrival(struct ferry_job *job, struct pf_why *why)
+{
+    pthread_mutex_lock(&job->lock);
+    strcpy(job->uri, job->incoming);
+    job->destination = true;
+    int error = start_session(job, pf_destination_thread, why);
+    while (!error && !job->arrived)
+        if (job->arrival_error)
+            error = job->arrival_error;
+        else
+            pthread_cond_wait(&job->changed, &job->lock);
+    if (error && job->arrival_error)
+        *why = job->why;
+    pthread_mutex_unlock(&job->lock);
+    return error;
+}
+
+int ferry_job_start(struct ferry_job *job)
+{
+    struct pf_why why = {""};
+    if (job->started)
+        return -EBUSY;
+    int error = choose_placement(job, &why);
+    if (error)
+        return failed(job, error, &why);
+    job->started = true;
+    if (!job->incoming[0]) {
+        pf_job_set_phase(job, PF_PHASE_RUNNING);
+        return FERRY_FRESH;
+    }
+    error = start_arrival(job, &why);
+    return error ? failed(job, error, &why) : FERRY_ARRIVED;
+}
+
+/* ---- moving
+ * --------------------------------------------------------------------------------------------------
+ */
+
+int ferry_job_migrate(struct ferry_job *job, const char *uri)
+{
+    struct pf_why why = {""};
+    struct pf_uri parsed;
+    int error = pf_uri_parse(uri, &parsed, &why);
+    if (!error && strlen(uri) >= sizeof job->uri)
+        error = pf_why(&why, -EINVAL, "the address is too long");
+    pthread_mutex_lock(&job->lock);
+    int phase = atomic_load(&job->phase);
+    if (!error && phase == PF_PHASE_COMPLETE)
+        error = pf_why(&why, -ESRCH, "the job has moved away");
+    else if (!error && job->migrating)
+        error = pf_why(&why, -EBUSY,
+                       job->destination ? "the job's own arrival has not completed"
+                                        : "the job is being moved already");
+    else if (!error && phase != PF_PHASE_RUNNING)
+        error = pf_why(&why, -EBUSY, "the job has not started");
+    if (!error) {
+        strcpy(job->uri, uri);
+        job->destination = false;
+        error = start_session(job, pf_source_thread, &why);
+    }
+    pthread_mutex_unlock(&job->lock);
+    if (error)
+        note_failure(job, &why);
+    return error;
+}
+
+int ferry_job_cancel(struct ferry_job *job)
+{
+    int error = 0;
+    pthread_mutex_lock(&job->lock);
+    int phase = atomic_load(&job->phase);
+    if (!job->migrating)
+        error = -ESRCH;
+    else if (phase == PF_PHASE_POSTCOPY || phase == PF_PHASE_COMPLETE)
+        error = -EALREADY;
+    else
+        atomic_store(&job->cancel, true);
+    if (!error && job->session)
+        pf_session_wake(job->session);
+    pthread_mutex_unlock(&job->lock);
+    return error;
+}
+
+int ferry_job_safepoint(struct ferry_job *job)
+{
+    if (!atomic_load_explicit(&job->want_pause, memory_order_acquire))
+        return FERRY_CONTINUE;
+    pthread_mutex_lock(&job->lock);
+    if (atomic_load(&job->want_pause)) {
+        job->verdict = PF_VERDICT_NONE;
+        job->paused = true;
+        if (job->session)
+            pf_session_wake(job->session);
+        while (job->verdict == PF_VERDICT_NONE)
+            pthread_cond_wait(&job->changed, &job->lock);
+        job->paused = false;
+    }
+    bool moved = job->verdict == PF_VERDICT_MOVED;
+    pthread_mutex_unlock(&job->lock);
+    return moved ? FERRY_MOVED : FERRY_CONTINUE;
+}
+
+/* ---- for the sessions
+ * ------------------------------------------------------------------------------------------ */
+
+void pf_job_want_pause(struct ferry_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    job->verdict = PF_VERDICT_NONE;
+    atomic_store_explicit(&job->want_pause, true, memory_order_release);
+    pthread_mutex_unlock(&job->lock);
+}
+
+bool pf_job_paused(struct ferry_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    bool paused = job->paused;
+    pthread_mutex_unlock(&job->lock);
+    return paused;
+}
+
+void pf_job_release(struct ferry_job *job, enum pf_verdict verdict)
+{
+    pthread_mutex_lock(&job->lock);
+    atomic_store(&job->want_pause, false);
+    job->verdict = verdict;
+    pthread_cond_broadcast(&job->changed);
+    pthread_mutex_unlock(&job->lock);
+}
+
+void pf_job_set_uri(struct ferry_job *job, const char *uri)
+{
+    pthread_mutex_lock(&job->lock);
+    strncpy(job->uri, uri, sizeof job->uri - 1);
+    pthread_mutex_unlock(&job->lock);
+}
+
+void pf_job_attach_session(struct ferry_job *job, struct pf_session *session)
+{
+    pthread_mutex_lock(&job->lock);
+    job->session = session;
+    pthread_mutex_unlock(&job->lock);
+}
+
+int pf_job_notify(struct ferry_job *job, enum ferry_event event, struct pf_why *why)
+{
+    for (unsigned i = 0; i < job->notifier_count; i++) {
+        const struct pf_notifier *notifier = &job->notifiers[i];
+        char reason[160] = "no reason given";
+        int error = notifier->notify(notifier->ctx, event, reason, sizeof reason);
+        reason[sizeof reason - 1] = '\0';
+        if (error && event == FERRY_EVENT_PROBE)
+            return pf_why(why, error < 0 ? error : -ECANCELED, "a part of the job objects: %s",
+                          reason);
+    }
+    return 0;
+}
+
+void pf_job_arrive(struct ferry_job *job, int error)
+{
+    pthread_mutex_lock(&job->lock);
+    job->arrived = error == 0;
+    job->arrival_error = error;
+    if (!error)
+        pf_job_set_phase(job, PF_PHASE_POSTCOPY);
+    pthread_cond_broadcast(&job->changed);
+    pthread_mutex_unlock(&job->lock);
+}
+
+void pf_job_end_migration(struct ferry_job *job, int error, int exit_status,
+                          const struct pf_why *why)
+{
+    pthread_mutex_lock(&job->lock);
+    if (error)
+        job->why = *why;
+    job->migrating = false;
+    job->outcome.error = error;
+    job->outcome.exit_status = exit_status;
+    job->outcome.ended = true;
+    pthread_cond_broadcast(&job->changed);
+    pthread_mutex_unlock(&job->lock);
+    if (job->agent)
+        pf_agent_wake(job->agent);
+}
+
+void pf_job_lost(struct ferry_job *job, int error, int exit_status, const struct pf_why *why)
+{
+    pf_job_set_phase(job, PF_PHASE_FAILED);
+    pf_error("%s. The job cannot go on at either side with a right answer: ending this one (exit "
+             "status %d)",
+             why->text, exit_status);
+    pf_job_end_migration(job, error, exit_status, why);
+    if (job->agent)
+        pf_agent_flush(job->agent);
+    _exit(exit_status);
+}
+
+const char *pf_phase_name(enum pf_phase phase)
+{
+    static const char *const names[] = {
+        [PF_PHASE_SETUP] = "setup",         [PF_PHASE_WAITING] = "waiting",
+        [PF_PHASE_RUNNING] = "running",     [PF_PHASE_CONNECTING] = "connecting",
+        [PF_PHASE_ADVISE] = "advise",       [PF_PHASE_DISCARD] = "discard",
+        [PF_PHASE_LISTENING] = "listening", [PF_PHASE_POSTCOPY] = "postcopy",
+        [PF_PHASE_COMPLETE] = "complete",   [PF_PHASE_FAILED] = "failed",
+    };
+    return names[phase];
+}
+
+/* ---- asking, closing
+ * --------------------------------------------------------------------------------------------- */
+
+int ferry_job_status(struct ferry_job *job, struct ferry_status *status)
+{
+    const struct pf_counters *counters = &job->counters;
+    *status = (struct ferry_status){
+        .total_bytes = pf_count_get(&counters->total_bytes),
+        .remaining_bytes = pf_count_get(&counters->remaining_bytes),
+        .sent_bytes = pf_count_get(&counters->sent_bytes),
+        .received_bytes = pf_count_get(&counters->received_bytes),
+        .faults = pf_count_get(&counters->faults),
+        .requests = pf_count_get(&counters->requests),
+        .duplicates = pf_count_get(&counters->duplicates),
+        .zero_pages = pf_count_get(&counters->zero_pages),
+        .normal_pages = pf_count_get(&counters->normal_pages),
+        .service_p50_us = (double)pf_count_get(&counters->service_p50_ns) / 1000,
+        .service_p99_us = (double)pf_count_get(&counters->service_p99_ns) / 1000,
+        .service_p999_us = (double)pf_count_get(&counters->service_p999_ns) / 1000,
+        .read_p50_us = (double)pf_count_get(&counters->read_p50_ns) / 1000,
+        .request_p50_us = (double)pf_count_get(&counters->request_p50_ns) / 1000,
+        .answer_p50_us = (double)pf_count_get(&counters->answer_p50_ns) / 1000,
+        .place_p50_us = (double)pf_count_get(&counters->place_p50_ns) / 1000,
+        .downtime_us = pf_count_get(&counters->downtime_us),
+        .total_us = pf_count_get(&counters->total_us),
+    };
+    pthread_mutex_lock(&job->lock);
+    status->complete = job->outcome.ended && job->outcome.error == 0;
+    pthread_mutex_unlock(&job->lock);
+    return 0;
+}
+
+const char *ferry_job_why(struct ferry_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    memcpy(job->why_shown, job->why.text, sizeof job->why_shown);
+    pthread_mutex_unlock(&job->lock);
+    return job->why_shown;
+}
+
+/* An arrival has to complete; a departure that has not paused the job is given up. */
+static int end_sessions(struct ferry_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    bool arriving = job->migrating && job->destination;
+    pthread_mutex_unlock(&job->lock);
+    if (!arriving)
+        ferry_job_cancel(job);
+    if (job->joinable)
+        pthread_join(job->session_thread, NULL);
+    job->joinable = false;
+    return arriving ? job->outcome.error : 0;
+}
+
+int ferry_job_close(struct ferry_job *job)
+{
+    int error = end_sessions(job);
+    if (job->agent)
+        pf_agent_close(job->agent);
+    pf_regions_unmap(&job->regions);
+    pthread_cond_destroy(&job->changed);
+    pthread_mutex_destroy(&job->lock);
+    free(job);
+    atomic_flag_clear(&job_open);
+    return error;
+}
+
+const char *ferry_version(void)
+{
+    return PAGEFERRY_VERSION;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The inside of struct ferry_job: what the API fills and the migrations use. */
+#ifndef PF_CORE_JOB_H
+#define PF_CORE_JOB_H
+
+#include "core/counters.h"
+#include "core/options.h"
+#include "core/region.h"
+#include "core/runtime_dir.h"
+#include "core/state.h"
+#include "numa/placement.h"
+#include "pageferry.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { PF_URI_MAX = 256, PF_NOTIFIERS_MAX = 16 };
+
+/* Where the job is in its life, as `status` shows it. Each has a name in pf_phase_name(). */
+enum pf_phase {
+    PF_PHASE_SETUP,      /* declaring its memory */
+    PF_PHASE_WAITING,    /* destination: nobody has connected yet */
+    PF_PHASE_RUNNING,    /* runs here, nothing is being moved */
+    PF_PHASE_CONNECTING, /* source: asked to move */
+    PF_PHASE_ADVISE,     /* the two sides compare what they have */
+    PF_PHASE_DISCARD,    /* paused: page sets and state go over */
+    PF_PHASE_LISTENING,  /* the destination is armed */
+    PF_PHASE_POSTCOPY,   /* runs at the destination, memory follows */
+    PF_PHASE_COMPLETE,   /* source: gone for good */
+    PF_PHASE_FAILED,     /* the link broke after the destination may have started */
+};
+
+/* What a safe point is to do. */
+enum pf_verdict { PF_VERDICT_NONE, PF_VERDICT_CONTINUE, PF_VERDICT_MOVED };
+
+struct pf_notifier {
+    ferry_notify_fn notify;
+    void *ctx;
+};
+
+/* How the latest migration ended. */
+struct pf_outcome {
+    unsigned serial; /* counts migrations, so that a watcher sees its own end */
+    int error;       /* 0 or -errno */
+    int exit_status; /* what a command that waits for it exits with */
+    bool ended;
+};
+
+struct pf_agent;
+struct pf_session;
+
+struct ferry_job {
+    char name[PF_JOB_NAME_MAX + 1]; /* empty: nobody can ask for it by name */
+    struct pf_options options;
+    struct pf_regions regions;
+    struct pf_state state;
+    struct pf_notifier notifiers[PF_NOTIFIERS_MAX];
+    unsigned notifier_count;
+    struct pf_counters counters;
+    struct pf_placement placement;
+
+    char incoming[PF_URI_MAX]; /* where to listen; empty: the job starts here */
+    bool once;                 /* destination: end at the first failed session */
+    void (*ready)(void *ctx, const char *uri);
+    void *ready_ctx;
+
+    atomic_bool want_pause; /* the one thing that a safe point looks at */
+    atomic_bool cancel;
+    atomic_int phase; /* enum pf_phase */
+
+    /* Everything below is guarded by the lock; changes are signalled. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool started;
+    bool destination; /* the latest migration came here */
+    bool paused;
+    enum pf_verdict verdict;
+    bool migrating; /* the session thread runs */
+    bool joinable;
+    pthread_t session_thread;
+    struct pf_session *session; /* to be woken; NULL between migrations */
+    bool arrived;               /* destination: run */
+    int arrival_error;          /* destination: it won't */
+    char uri[PF_URI_MAX];       /* the peer's, or where we listen */
+    struct pf_outcome outcome;
+    struct pf_why why;                     /* of the latest failure */
+    char why_shown[sizeof(struct pf_why)]; /* what ferry_job_why() gave out */
+    struct pf_agent *agent;
+};
+
+const char *pf_phase_name(enum pf_phase phase);
+
+static inline void pf_job_set_phase(struct ferry_job *job, enum pf_phase phase)
+{
+    atomic_store(&job->phase, (int)phase);
+}
+
+/* ---- between the job's thread and the session's -----------------------------------------------
+ */
+
+/* Ask for the job to stop at its next safe point; the attached session is woken when it has. */
+void pf_job_want_pause(struct ferry_job *job);
+bool pf_job_paused(struct ferry_job *job);
+
+/* Let a paused job go: on here, or off. */
+void pf_job_release(struct ferry_job *job, enum pf_verdict verdict);
+
+/* The peer's address, or the one we listen on, for `status`. */
+void pf_job_set_uri(struct ferry_job *job, const char *uri);
+
+/* Which session a safe point, a cancel or a status wakes; NULL at its end. */
+void pf_job_attach_session(struct ferry_job *job, struct pf_session *session);
+
+/* Ask all notifiers; -errno and a sentence if one objects (to a probe). */
+int pf_job_notify(struct ferry_job *job, enum ferry_event event, struct pf_why *why);
+
+/*
+ * Destination: let ferry_job_start() return, with FERRY_ARRIVED or with an error. The state has
+ * been restored before.
+ */
+void pf_job_arrive(struct ferry_job *job, int error);
+
+/* Remember how a migration ended, for `status`, for watchers and for ferry_job_why(). */
+void pf_job_end_migration(struct ferry_job *job, int error, int exit_status,
+                          const struct pf_why *why);
+
+/*
+ * The link broke when neither side can go on: tell who watches, then end the process with the
+ * given status, without running exit handlers or flushing the program's output. Threads that wait
+ * for a page are killed where they are: they never see the zeros.
+ */
+_Noreturn void pf_job_lost(struct ferry_job *job, int error, int exit_status,
+                           const struct pf_why *why);
+
+/* The session threads' bodies. */
+void *pf_source_thread(void *job);
+void *pf_destination_thread(void *job);
+
+#endif

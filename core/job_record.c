@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/job_record.h"
+
+#include "core/job.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void add_text(struct json_object *record, const char *key, const char *text)
+{
+    json_object_object_add(record, key, json_object_new_string(text));
+}
+
+static void add_number(struct json_object *record, const char *key, uint64_t number)
+{
+    json_object_object_add(record, key, json_object_new_uint64(number));
+}
+
+static bool ends_in_ns(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 3 && strcmp(name + length - 3, "_ns") == 0;
+}
+
+/* Counters keep nanoseconds as whole numbers; records say microseconds. */
+static void add_counter(struct json_object *record, const char *name, uint64_t value)
+{
+    char key[32];
+    if (!ends_in_ns(name)) {
+        add_number(record, name, value);
+        return;
+    }
+    snprintf(key, sizeof key, "%.*s_us", (int)strlen(name) - 3, name);
+    json_object_object_add(record, key, json_object_new_double((double)value / 1000));
+}
+
+static void add_identity(struct json_object *record, struct ferry_job *job)
+{
+    char uri[PF_URI_MAX];
+    pthread_mutex_lock(&job->lock);
+    bool destination = job->destination;
+    strcpy(uri, job->uri);
+    pthread_mutex_unlock(&job->lock);
+    add_text(record, "name", job->name);
+    add_number(record, "pid", (uint64_t)getpid());
+    add_text(record, "role", destination ? "destination" : "source");
+    add_text(record, "state", pf_phase_name((enum pf_phase)atomic_load(&job->phase)));
+    add_text(record, "uri", uri);
+    uri[strcspn(uri, ":")] = '\0';
+    add_text(record, "transport", uri);
+    add_text(record, "placement", job->placement.reason);
+}
+
+struct json_object *pf_job_status_record(struct ferry_job *job, const char *event)
+{
+    struct json_object *record = json_object_new_object();
+    add_text(record, "event", event);
+    add_identity(record, job);
+#define PF_COUNTER_JSON(name) add_counter(record, #name, pf_count_get(&job->counters.name));
+    PF_COUNTERS(PF_COUNTER_JSON)
+#undef PF_COUNTER_JSON
+    return record;
+}
+
+struct json_object *pf_job_error_record(int error, int exit_status, const char *message)
+{
+    struct json_object *record = json_object_new_object();
+    add_text(record, "event", "error");
+    add_text(record, "message", message);
+    json_object_object_add(record, "code", json_object_new_int(error < 0 ? -error : error));
+    json_object_object_add(record, "exit", json_object_new_int(exit_status));
+    return record;
+}

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/mover.h"
+
+#include "core/zero.h"
+#include "pageferry.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { BUDGET = 32, CREDIT_RECEIVE_BYTES = 32 };
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- gathering
+ * -------------------------------------------------------------------------------------- */
+
+static struct pf_source_region *at_cursor(struct pf_mover *mover)
+{
+    return &mover->memory->regions[mover->cursor_region];
+}
+
+/* A page that was asked for is likely followed by requests for its neighbours: go on there. */
+static void follow_request(struct pf_mover *mover)
+{
+    uint64_t hint = atomic_exchange_explicit(&mover->responder->hint, 0, memory_order_relaxed);
+    if (!hint)
+        return;
+    mover->cursor_region = (unsigned)(hint >> PF_HINT_PAGE_BITS);
+    mover->cursor_page = hint & ((1ull << PF_HINT_PAGE_BITS) - 1);
+}
+
+/* Move the cursor to the next unsent run, round-robin through the regions; its pages are 0 if none.
+ */
+static struct pf_run next_unsent(struct pf_mover *mover)
+{
+    for (unsigned tried = 0; tried <= mover->memory->count; tried++) {
+        struct pf_source_region *source = at_cursor(mover);
+        struct pf_run run = pf_pageset_next(&source->unsent, mover->cursor_page);
+        if (run.pages > 0)
+            return run;
+        mover->cursor_region = (mover->cursor_region + 1) % mover->memory->count;
+        mover->cursor_page = 0;
+    }
+    return (struct pf_run){0, 0};
+}
+
+/* How many of the pages from `first` on are of the same kind, all zero or not, as the first. */
+static size_t same_kind(const struct pf_region *region, size_t first, size_t pages, bool *zero)
+{
+    size_t size = pf_region_page_size(region);
+    *zero = pf_all_zero(pf_region_page(region, first), size);
+    size_t n = 1;
+    while (n < pages && pf_all_zero(pf_region_page(region, first + n), size) == *zero)
+        n++;
+    return n;
+}
+
+/* Put the memory of claimed pages on the gather list; unregistered ones are copied first. */
+static void add_memory(struct pf_outgoing *stage, const struct pf_source_region *source,
+                       size_t first, size_t pages)
+{
+    struct pf_batch *batch = &stage->batch;
+    size_t covered;
+    struct pf_mr *mr = pf_source_memory_mr(source, first, &covered);
+    size_t bytes = pages << source->region->page_shift;
+    struct pf_sge sge = {mr, pf_region_page(source->region, first), bytes};
+    if (!mr) {
+        uint8_t *copy = stage->bounce + batch->bytes;
+        memcpy(copy, sge.addr, bytes);
+        sge = (struct pf_sge){stage->mover->mr, copy, bytes};
+    }
+    batch->sges[batch->sge_count++] = sge;
+    batch->bytes += bytes;
+}
+
+/*
+ * Claim the next stretch of pages that is of one kind and in one registration, and add it. False
+ * when nothing is left or no more fits. The pages are looked at before they are claimed: nothing
+ * claimed is ever put back.
+ */
+static bool add_run(struct pf_outgoing *stage, struct pf_run run)
+{
+    struct pf_mover *mover = stage->mover;
+    struct pf_batch *batch = &stage->batch;
+    struct pf_source_region *source = at_cursor(mover);
+    bool zero;
+    size_t covered;
+    size_t room = (mover->stage_size - batch->bytes) >> source->region->page_shift;
+    pf_source_memory_prepare(source, mover->session->device, run.first);
+    pf_source_memory_mr(source, run.first, &covered);
+    /* Zero pages take no room in the stage, but looking for them shall not take for ever. */
+    size_t limit = least(run.pages, mover->stage_size >> source->region->page_shift);
+    size_t pages = same_kind(source->region, run.first, limit, &zero);
+    if (!zero)
+        pages = least(least(pages, room), covered);
+    if (pages == 0)
+        return false;
+    pages = pf_pageset_claim(&source->unsent, run.first, pages);
+    mover->cursor_page = run.first + (pages ? pages : 1);
+    if (pages == 0)
+        return true;
+    batch->runs[batch->run_count++] = (struct pf_stage_run){
+        .region = mover->cursor_region,
+        .pages = (uint32_t)pages,
+        .first = run.first,
+        .zero = zero,
+    };
+    if (!zero)
+        add_memory(stage, source, run.first, pages);
+    pf_count(zero ? &mover->session->counters->zero_pages : &mover->session->counters->normal_pages,
+             pages);
+    return true;
+}
+
+static void gather(struct pf_outgoing *stage)
+{
+    struct pf_mover *mover = stage->mover;
+    struct pf_batch *batch = &stage->batch;
+    unsigned runs_max = mover->gather * mover->parts_max - 1;
+    if (runs_max > PF_STAGE_RUNS_MAX)
+        runs_max = PF_STAGE_RUNS_MAX;
+    batch->run_count = 0;
+    batch->sge_count = 1; /* the header goes first */
+    batch->bytes = 0;
+    follow_request(mover);
+    while (batch->run_count < runs_max && batch->bytes < mover->stage_size) {
+        struct pf_run run = next_unsent(mover);
+        if (run.pages == 0 || !add_run(stage, run))
+            break;
+    }
+}
+
+/* ---- posting
+ * ------------------------------------------------------------------------------------------ */
+
+static void finish_header(struct pf_outgoing *stage)
+{
+    struct pf_batch *batch = &stage->batch;
+    uint8_t *header = stage->header + pf_stage_header_at(batch->run_count);
+    for (unsigned i = 0; i < batch->run_count; i++)
+        pf_stage_run_pack(&batch->runs[i], header + (size_t)i * PF_RUN_BYTES);
+    batch->sges[0] = (struct pf_sge){
+        .mr = stage->mover->mr,
+        .addr = header,
+        .len = (size_t)batch->run_count * PF_RUN_BYTES,
+    };
+}
+
+static void part_done(struct pf_op *op, int status, size_t bytes)
+{
+    (void)bytes;
+    struct pf_part *part = pf_container_of(op, struct pf_part, op);
+    struct pf_worker *worker = &part->stage->mover->worker;
+    part->stage->posted--;
+    if (status && status != -ECANCELED) {
+        pf_why(&worker->why, status, "a write of the bulk lane failed: %s", ferry_strerror(status));
+        pf_worker_fail(worker, status);
+    }
+}
+
+static int post_part(struct pf_outgoing *stage, unsigned part, unsigned parts, unsigned count,
+                     uint64_t remote)
+{
+    struct pf_mover *mover = stage->mover;
+    struct pf_endpoint *endpoint = mover->session->bulk.endpoint;
+    const struct pf_sge *sges = &stage->batch.sges[part * mover->gather];
+    bool ordered = mover->session->device->caps.ordered_writes;
+    struct pf_stage_imm imm = {
+        .stage = (uint8_t)stage->index,
+        .parts = (uint8_t)(ordered ? 1 : parts),
+        .generation = stage->generation,
+        .runs = (uint16_t)stage->batch.run_count,
+    };
+    struct pf_op *op = &stage->parts[part].op;
+    if (ordered && part + 1 < parts)
+        return pf_write(endpoint, sges, count, remote, &mover->stages_key, op);
+    return pf_write_imm(endpoint, sges, count, remote, &mover->stages_key, pf_stage_to_imm(imm),
+                        op);
+}
+
+/* Drive the lane until the queue takes one more. */
+static int wait_for_room(struct pf_mover *mover)
+{
+    if (pf_worker_stopping(&mover->worker))
+        return -ECANCELED;
+    int n = pf_progress(mover->session->bulk.lane, BUDGET);
+    if (n == 0)
+        sched_yield();
+    return n < 0 ? n : 0;
+}
+
+static int post(struct pf_outgoing *stage)
+{
+    struct pf_mover *mover = stage->mover;
+    struct pf_batch *batch = &stage->batch;
+    unsigned parts = (batch->sge_count + mover->gather - 1) / mover->gather;
+    uint64_t remote = mover->stages_addr +
+                      stage->index * (uint64_t)(PF_STAGE_PAGES + mover->stage_size) +
+                      pf_stage_header_at(batch->run_count);
+    finish_header(stage);
+    stage->credit = false;
+    for (unsigned part = 0; part < parts; part++) {
+        unsigned from = part * mover->gather;
+        unsigned count = (unsigned)least(mover->gather, batch->sge_count - from);
+        int error;
+        while ((error = post_part(stage, part, parts, count, remote)) == -EAGAIN) {
+            error = wait_for_room(mover);
+            if (error)
+                return error;
+        }
+        if (error)
+            return error;
+        stage->posted++;
+        for (unsigned i = 0; i < count; i++)
+            remote += batch->sges[from + i].len;
+    }
+    pf_count(&mover->session->counters->sent_bytes, batch->bytes);
+    return 0;
+}
+
+/* ---- credits
+ * --------------------------------------------------------------------------------------------- */
+
+static int post_credit_receive(struct pf_credit_receive *receive)
+{
+    struct pf_sge sge = {receive->mover->mr, receive->bytes, CREDIT_RECEIVE_BYTES};
+    return pf_recv(receive->mover->session->bulk.endpoint, &sge, &receive->op);
+}
+
+static int take_credit(struct pf_mover *mover, const uint8_t *bytes, size_t length)
+{
+    uint8_t copy[PF_CREDIT_BYTES];
+    if (length != sizeof copy)
+        return -EPROTO;
+    memcpy(copy, bytes, sizeof copy);
+    struct pf_wire wire = pf_wire_over(copy, sizeof copy);
+    uint32_t magic = pf_get_u32(&wire);
+    uint16_t index = pf_get_u16(&wire);
+    uint16_t generation = pf_get_u16(&wire);
+    if (magic != PF_PROTOCOL_MAGIC || index >= mover->stages)
+        return -EPROTO;
+    struct pf_outgoing *stage = &mover->outgoing[index];
+    if (stage->credit || generation != stage->generation)
+        return -EPROTO;
+    stage->generation = (stage->generation + 1) & PF_STAGE_GENERATION_MASK;
+    stage->credit = true;
+    return 0;
+}
+
+static void credit_done(struct pf_op *op, int status, size_t bytes)
+{
+    struct pf_credit_receive *receive = pf_container_of(op, struct pf_credit_receive, op);
+    struct pf_mover *mover = receive->mover;
+    if (status) {
+        if (status != -ECANCELED)
+            pf_worker_fail(&mover->worker, status);
+        return;
+    }
+    int error = op->has_imm ? -EPROTO : take_credit(mover, receive->bytes, bytes);
+    if (error)
+        pf_why(&mover->worker.why, error, "the destination sent a malformed credit");
+    if (!error)
+        error = post_credit_receive(receive);
+    if (error)
+        pf_worker_fail(&mover->worker, error);
+}
+
+/* ---- the thread
+ * --------------------------------------------------------------------------------------------- */
+
+static struct pf_outgoing *free_stage(struct pf_mover *mover)
+{
+    for (unsigned i = 0; i < mover->stages; i++)
+        if (mover->outgoing[i].credit && mover->outgoing[i].posted == 0)
+            return &mover->outgoing[i];
+    return NULL;
+}
+
+/* Fill and post one stage if there is a credit and something to send. 1, 0 or -errno. */
+static int send_one(struct pf_mover *mover)
+{
+    if (!mover->session->options->background || atomic_load(&mover->worker.status))
+        return 0;
+    struct pf_outgoing *stage = free_stage(mover);
+    if (!stage)
+        return 0;
+    gather(stage);
+    if (stage->batch.run_count == 0)
+        return 0;
+    int error = post(stage);
+    return error ? error : 1;
+}
+
+static void *mover_run(void *arg)
+{
+    struct pf_mover *mover = arg;
+    while (!pf_worker_stopping(&mover->worker)) {
+        int events = pf_progress(mover->session->bulk.lane, BUDGET);
+        int sent = events < 0 ? events : send_one(mover);
+        if (sent < 0) {
+            pf_worker_fail(&mover->worker, sent);
+            break;
+        }
+        if (events > 0 || sent > 0)
+            pf_busy(&mover->idle);
+        else
+            pf_idle(&mover->idle, -1);
+    }
+    return NULL;
+}
+
+/* ---- setting up
+ * ---------------------------------------------------------------------------------------------- */
+
+static void lay_out(struct pf_mover *mover, bool bounces)
+{
+    uint8_t *at = mover->buffers;
+    for (unsigned i = 0; i < mover->stages; i++) {
+        struct pf_outgoing *stage = &mover->outgoing[i];
+        stage->mover = mover;
+        stage->index = i;
+        stage->credit = true;
+        stage->header = at;
+        at += PF_STAGE_PAGES;
+        if (bounces) {
+            stage->bounce = at;
+            at += mover->stage_size;
+        }
+        for (unsigned part = 0; part < PF_STAGE_PARTS_MAX; part++) {
+            stage->parts[part].op.done = part_done;
+            stage->parts[part].stage = stage;
+        }
+    }
+    for (unsigned i = 0; i < mover->stages; i++, at += CREDIT_RECEIVE_BYTES) {
+        mover->credits[i].bytes = at;
+        mover->credits[i].mover = mover;
+        mover->credits[i].op.done = credit_done;
+    }
+}
+
+int pf_mover_open(struct pf_mover *mover, struct pf_session *session,
+                  struct pf_responder *responder, unsigned stages, size_t stage_size)
+{
+    const struct pf_caps *caps = &session->device->caps;
+    *mover = (struct pf_mover){
+        .session = session,
+        .responder = responder,
+        .stages = stages,
+        .stage_size = stage_size,
+        .gather = caps->max_gather,
+        .parts_max = PF_STAGE_PARTS_MAX,
+    };
+    int error = pf_worker_init(&mover->worker, session);
+    if (error)
+        return error;
+    size_t each = PF_STAGE_PAGES + (caps->needs_pinning ? mover->stage_size : 0);
+    mover->buffer_bytes = mover->stages * (each + CREDIT_RECEIVE_BYTES);
+    mover->outgoing = calloc(mover->stages, sizeof *mover->outgoing);
+    mover->credits = calloc(mover->stages, sizeof *mover->credits);
+    void *buffers = mmap(NULL, mover->buffer_bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (!mover->outgoing || !mover->credits || buffers == MAP_FAILED)
+        return pf_why(&session->why, -ENOMEM, "no memory for the bulk lane's buffers");
+    mover->buffers = buffers;
+    lay_out(mover, caps->needs_pinning);
+    return pf_mr_reg(session->device, buffers, mover->buffer_bytes, PF_LOCAL_WRITE, &mover->mr,
+                     &session->why);
+}
+
+int pf_mover_post_receives(struct pf_mover *mover)
+{
+    for (unsigned i = 0; i < mover->stages; i++) {
+        int error = post_credit_receive(&mover->credits[i]);
+        if (error)
+            return pf_why(&mover->session->why, error, "cannot post receives for credits: %s",
+                          ferry_strerror(error));
+    }
+    return 0;
+}
+
+void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key)
+{
+    mover->stages_addr = addr;
+    mover->stages_key = *key;
+}
+
+int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory)
+{
+    const struct pf_options *options = mover->session->options;
+    mover->memory = memory;
+    mover->idle = (struct pf_idle){
+        .lanes = {mover->session->bulk.lane},
+        .lane_count = 1,
+        .fds = {mover->worker.stop_fd},
+        .fd_count = 1,
+        .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+    };
+    return pf_worker_start(&mover->worker, "pf-mover", mover_run, mover);
+}
+
+void pf_mover_close(struct pf_mover *mover)
+{
+    pf_worker_stop(&mover->worker);
+    if (mover->mr)
+        pf_mr_dereg(mover->mr);
+    if (mover->buffers)
+        munmap(mover->buffers, mover->buffer_bytes);
+    free(mover->outgoing);
+    free(mover->credits);
+    *mover = (struct pf_mover){.worker = {.stop_fd = -1}};
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The source's background thread: gathers runs of unsent pages into the destination's stages. A
+ * stage may be filled when its credit is here; its runs are kept until the credit comes back,
+ * which says that they have been placed.
+ */
+#ifndef PF_CORE_MOVER_H
+#define PF_CORE_MOVER_H
+
+#include "core/responder.h"
+
+struct pf_mover;
+
+/* What one filling of a stage consists of. */
+struct pf_batch {
+    struct pf_stage_run runs[PF_STAGE_RUNS_MAX];
+    struct pf_sge sges[PF_STAGE_RUNS_MAX + 1]; /* the header first */
+    unsigned run_count, sge_count;
+    size_t bytes; /* of page data */
+};
+
+struct pf_part {
+    struct pf_op op;
+    struct pf_outgoing *stage;
+};
+
+/* The source's half of a stage. */
+struct pf_outgoing {
+    struct pf_mover *mover;
+    unsigned index;
+    uint16_t generation;
+    bool credit;     /* ours to fill */
+    unsigned posted; /* parts whose memory is still being read */
+    struct pf_batch batch;
+    uint8_t *header; /* PF_STAGE_PAGES bytes, registered */
+    uint8_t *bounce; /* a stage's worth for unregistered pages; NULL where none can be */
+    struct pf_part parts[PF_STAGE_PARTS_MAX];
+};
+
+struct pf_credit_receive {
+    struct pf_op op;
+    struct pf_mover *mover;
+    uint8_t *bytes;
+};
+
+struct pf_mover {
+    struct pf_worker worker;
+    struct pf_session *session;
+    struct pf_source_memory *memory;
+    struct pf_responder *responder; /* for its hint */
+    struct pf_idle idle;
+    unsigned stages, parts_max, gather;
+    size_t stage_size;
+    uint64_t stages_addr;
+    struct pf_rkey stages_key;
+    uint8_t *buffers;
+    size_t buffer_bytes;
+    struct pf_mr *mr;
+    struct pf_outgoing *outgoing;
+    struct pf_credit_receive *credits;
+    unsigned cursor_region;
+    size_t cursor_page;
+};
+
+int pf_mover_open(struct pf_mover *mover, struct pf_session *session,
+                  struct pf_responder *responder, unsigned stages, size_t stage_size);
+int pf_mover_post_receives(struct pf_mover *mover);
+void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key);
+int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory);
+/* After the bulk endpoint is closed. */
+void pf_mover_close(struct pf_mover *mover);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A set of pages, one bit each, that threads share without a lock.
+ *
+ * Every change of a bit is one atomic read-modify-write, so exactly one thread sees itself make
+ * it: claiming a page is clearing its bit. The words are acquire/release: who sees a bit
+ * set sees what was written before it was set. The number of members is kept exactly.
+ */
+#ifndef PF_CORE_PAGESET_H
+#define PF_CORE_PAGESET_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pf_pageset {
+    _Atomic uint64_t *words; /* mapped, so that untouched parts of a sparse set cost nothing */
+    size_t pages;
+    _Atomic size_t count;
+};
+
+struct pf_run {
+    size_t first, pages;
+};
+
+/* An empty set over pages 0 .. pages-1. -ENOMEM. */
+int pf_pageset_init(struct pf_pageset *set, size_t pages);
+void pf_pageset_free(struct pf_pageset *set);
+
+static inline size_t pf_pageset_count(struct pf_pageset *set)
+{
+    return atomic_load(&set->count);
+}
+
+static inline bool pf_pageset_has(struct pf_pageset *set, size_t page)
+{
+    return atomic_load_explicit(&set->words[page / 64], memory_order_acquire) >> (page % 64) & 1;
+}
+
+/* Add or remove one page; true if this call changed it. */
+bool pf_pageset_add(struct pf_pageset *set, size_t page);
+bool pf_pageset_remove(struct pf_pageset *set, size_t page);
+
+/* Add or remove a range; the number of pages that this call changed. */
+size_t pf_pageset_add_run(struct pf_pageset *set, struct pf_run run);
+size_t pf_pageset_remove_run(struct pf_pageset *set, struct pf_run run);
+
+/* The first run of members at or after page from; its pages are 0 when there is none. */
+struct pf_run pf_pageset_next(struct pf_pageset *set, size_t from);
+
+/*
+ * Claim at most max consecutive members that begin exactly at page first: they are removed, and no
+ * other claimer gets any of them. Returns how many; 0 if first is no member (any more).
+ */
+size_t pf_pageset_claim(struct pf_pageset *set, size_t first, size_t max);
+
+#endif

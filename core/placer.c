@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/placer.h"
+
+#include "core/locked.h"
+#include "pageferry.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { BUDGET = 8, RECEIVE_BYTES = 32, CREDIT_BYTES = 32 };
+
+static void fail(struct pf_placer *placer, int status, const char *what)
+{
+    if (atomic_load(&placer->worker.status))
+        return;
+    pf_why(&placer->worker.why, status, "%s: %s", what, ferry_strerror(status));
+    pf_worker_fail(&placer->worker, status);
+}
+
+/* ---- placing a stage
+ * ------------------------------------------------------------------------------ */
+
+/* Check a run against the region it names and against what is left of the stage's data. */
+static bool run_fits(const struct pf_placer *placer, const struct pf_stage_run *run, size_t left)
+{
+    if (run->region >= placer->arrival->count || run->pages == 0)
+        return false;
+    const struct pf_region *region = placer->arrival->list[run->region].region;
+    size_t pages = pf_region_pages(region);
+    if (run->first >= pages || run->pages > pages - run->first)
+        return false;
+    return run->zero || run->pages <= left >> region->page_shift;
+}
+
+static int place_runs(struct pf_incoming *stage)
+{
+    struct pf_placer *placer = stage->placer;
+    const char *pages = (const char *)stage->memory + PF_STAGE_PAGES;
+    const uint8_t *header = stage->memory + pf_stage_header_at(stage->imm.runs);
+    size_t used = 0;
+    for (unsigned i = 0; i < stage->imm.runs; i++) {
+        struct pf_stage_run run;
+        /* Unpacked into our own memory first: the source could still write to the stage. */
+        pf_stage_run_unpack(header + (size_t)i * PF_RUN_BYTES, &run);
+        if (!run_fits(placer, &run, placer->stage_size - used))
+            return -EPROTO;
+        struct pf_placing placing = {
+            .region = run.region,
+            .run = {run.first, run.pages},
+            .from = run.zero ? NULL : pages + used,
+        };
+        if (!run.zero)
+            used += (size_t)run.pages << placer->arrival->list[run.region].region->page_shift;
+        pf_count(run.zero ? &placer->session->counters->zero_pages
+                          : &placer->session->counters->normal_pages,
+                 run.pages);
+        int error = pf_arrival_place_gated(placer->arrival, &placing);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+/* ---- credits
+ * ---------------------------------------------------------------------------------------- */
+
+static void credit_done(struct pf_op *op, int status, size_t bytes)
+{
+    (void)bytes;
+    struct pf_incoming *stage = pf_container_of(op, struct pf_incoming, op);
+    stage->sending = false;
+    if (status && status != -ECANCELED)
+        fail(stage->placer, status, "a credit could not be sent");
+}
+
+/* Drive the lane until the credit of the stage's last filling has left and one more fits. */
+static int wait_for_room(struct pf_placer *placer)
+{
+    if (pf_worker_stopping(&placer->worker))
+        return -ECANCELED;
+    int n = pf_progress(placer->session->bulk.lane, BUDGET);
+    if (n == 0)
+        sched_yield();
+    return n < 0 ? n : 0;
+}
+
+static int give_credit(struct pf_incoming *stage)
+{
+    struct pf_placer *placer = stage->placer;
+    while (stage->sending) {
+        int error = wait_for_room(placer);
+        if (error)
+            return error;
+    }
+    struct pf_wire wire = pf_wire_over(stage->credit, PF_CREDIT_BYTES);
+    pf_put_u32(&wire, PF_PROTOCOL_MAGIC);
+    pf_put_u16(&wire, (uint16_t)stage->index);
+    pf_put_u16(&wire, stage->generation);
+    stage->generation = (stage->generation + 1) & PF_STAGE_GENERATION_MASK;
+    stage->parts = 0;
+    struct pf_sge sge = {placer->buffers_mr, stage->credit, PF_CREDIT_BYTES};
+    int error;
+    while ((error = pf_send(placer->session->bulk.endpoint, &sge, 1, &stage->op)) == -EAGAIN) {
+        error = wait_for_room(placer);
+        if (error)
+            return error;
+    }
+    stage->sending = error == 0;
+    return error;
+}
+
+/* ---- what arrives
+ * ------------------------------------------------------------------------------------- */
+
+static int take_part(struct pf_placer *placer, uint32_t bits)
+{
+    struct pf_stage_imm imm = pf_stage_from_imm(bits);
+    if (imm.stage >= placer->stages || imm.parts == 0 || imm.runs == 0 ||
+        imm.runs > PF_STAGE_RUNS_MAX)
+        return -EPROTO;
+    struct pf_incoming *stage = &placer->incoming[imm.stage];
+    if (imm.generation != stage->generation || stage->parts >= imm.parts ||
+        (stage->parts > 0 && pf_stage_to_imm(imm) != pf_stage_to_imm(stage->imm)))
+        return -EPROTO;
+    stage->imm = imm;
+    if (++stage->parts == imm.parts)
+        pf_list_append(&placer->complete, &stage->link);
+    return 0;
+}
+
+static int post_receive(struct pf_part_receive *receive)
+{
+    struct pf_sge sge = {receive->placer->buffers_mr, receive->bytes, RECEIVE_BYTES};
+    return pf_recv(receive->placer->session->bulk.endpoint, &sge, &receive->op);
+}
+
+static void part_done(struct pf_op *op, int status, size_t bytes)
+{
+    (void)bytes;
+    struct pf_part_receive *receive = pf_container_of(op, struct pf_part_receive, op);
+    struct pf_placer *placer = receive->placer;
+    if (status) {
+        if (status != -ECANCELED)
+            fail(placer, status, "the bulk lane broke");
+        return;
+    }
+    int error = op->has_imm ? take_part(placer, op->imm) : -EPROTO;
+    if (error)
+        fail(placer, error, "the source filled a stage it has no credit for");
+    else if ((error = post_receive(receive)))
+        fail(placer, error, "cannot post a receive on the bulk lane");
+}
+
+/* ---- the thread
+ * ------------------------------------------------------------------------------------------ */
+
+/* Place one complete stage. 1, 0 if there is none, or -errno. */
+static int place_one(struct pf_placer *placer)
+{
+    struct pf_list *item = pf_list_pop(&placer->complete);
+    if (!item)
+        return 0;
+    struct pf_incoming *stage = pf_container_of(item, struct pf_incoming, link);
+    int error = place_runs(stage);
+    if (error)
+        fail(placer, error, "the pages of a stage could not be placed");
+    else if ((error = give_credit(stage)))
+        fail(placer, error, "a credit could not be given back");
+    return error ? error : 1;
+}
+
+static void *placer_run(void *arg)
+{
+    struct pf_placer *placer = arg;
+    while (!pf_worker_stopping(&placer->worker) && !atomic_load(&placer->worker.status)) {
+        int events = pf_progress(placer->session->bulk.lane, BUDGET);
+        if (events < 0) {
+            fail(placer, events, "the bulk lane broke");
+            break;
+        }
+        int placed = place_one(placer);
+        if (placed < 0)
+            break;
+        if (events > 0 || placed > 0)
+            pf_busy(&placer->idle);
+        else
+            pf_idle(&placer->idle, -1);
+    }
+    return NULL;
+}
+
+/* ---- setting up
+ * --------------------------------------------------------------------------------------------- */
+
+static void lay_out(struct pf_placer *placer)
+{
+    uint8_t *at = placer->buffers;
+    for (unsigned i = 0; i < placer->stages; i++, at += CREDIT_BYTES) {
+        struct pf_incoming *stage = &placer->incoming[i];
+        stage->placer = placer;
+        stage->index = i;
+        stage->op.done = credit_done;
+        stage->memory = placer->memory + i * (PF_STAGE_PAGES + placer->stage_size);
+        stage->credit = at;
+        pf_list_init(&stage->link);
+    }
+    for (unsigned i = 0; i < placer->receive_count; i++, at += RECEIVE_BYTES) {
+        placer->receives[i].placer = placer;
+        placer->receives[i].op.done = part_done;
+        placer->receives[i].bytes = at;
+    }
+}
+
+int pf_placer_open(struct pf_placer *placer, struct pf_session *session, struct pf_arrival *arrival)
+{
+    const struct pf_caps *caps = &session->device->caps;
+    memset(placer, 0, sizeof *placer);
+    placer->session = session;
+    placer->arrival = arrival;
+    placer->stages = session->options->stages;
+    placer->stage_size = session->options->stage_size;
+    pf_list_init(&placer->complete);
+    int error = pf_worker_init(&placer->worker, session);
+    if (error)
+        return error;
+    /* Where each part has an immediate, each needs a receive. */
+    placer->receive_count = placer->stages * (caps->ordered_writes ? 1 : PF_STAGE_PARTS_MAX);
+    placer->memory_bytes = placer->stages * (PF_STAGE_PAGES + placer->stage_size);
+    placer->buffer_bytes =
+        placer->stages * (size_t)CREDIT_BYTES + placer->receive_count * (size_t)RECEIVE_BYTES;
+    placer->incoming = calloc(placer->stages, sizeof *placer->incoming);
+    placer->receives = calloc(placer->receive_count, sizeof *placer->receives);
+    placer->memory = pf_map_locked(placer->memory_bytes);
+    placer->buffers = pf_map_locked(placer->buffer_bytes);
+    if (!placer->incoming || !placer->receives || !placer->memory || !placer->buffers)
+        return pf_why(&session->why, -ENOMEM, "no memory for %u stages", placer->stages);
+    lay_out(placer);
+    error = pf_mr_reg(session->device, placer->memory, placer->memory_bytes, PF_REMOTE_WRITE,
+                      &placer->memory_mr, &session->why);
+    return error ? error
+                 : pf_mr_reg(session->device, placer->buffers, placer->buffer_bytes, PF_LOCAL_WRITE,
+                             &placer->buffers_mr, &session->why);
+}
+
+int pf_placer_post_receives(struct pf_placer *placer)
+{
+    for (unsigned i = 0; i < placer->receive_count; i++) {
+        int error = post_receive(&placer->receives[i]);
+        if (error)
+            return pf_why(&placer->session->why, error, "cannot post receives for stages: %s",
+                          ferry_strerror(error));
+    }
+    return 0;
+}
+
+int pf_placer_start(struct pf_placer *placer)
+{
+    const struct pf_options *options = placer->session->options;
+    placer->idle = (struct pf_idle){
+        .lanes = {placer->session->bulk.lane},
+        .lane_count = 1,
+        .fds = {placer->worker.stop_fd},
+        .fd_count = 1,
+        .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+    };
+    return pf_worker_start(&placer->worker, "pf-placer", placer_run, placer);
+}
+
+void pf_placer_close(struct pf_placer *placer)
+{
+    pf_worker_stop(&placer->worker);
+    if (placer->memory_mr)
+        pf_mr_dereg(placer->memory_mr);
+    if (placer->buffers_mr)
+        pf_mr_dereg(placer->buffers_mr);
+    if (placer->memory)
+        munmap(placer->memory, placer->memory_bytes);
+    if (placer->buffers)
+        munmap(placer->buffers, placer->buffer_bytes);
+    free(placer->incoming);
+    free(placer->receives);
+    memset(placer, 0, sizeof *placer);
+}

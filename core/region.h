@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The job's regions: what is moved. Filled before the job starts, constant afterwards. */
+#ifndef PF_CORE_REGION_H
+#define PF_CORE_REGION_H
+
+#include "base/why.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    PF_PAGE_SHIFT = 12,
+    PF_PAGE_SIZE = 1 << PF_PAGE_SHIFT, /* the base page */
+    PF_REGION_NAME = 64,               /* with the closing 0 */
+    PF_REGIONS_MAX = 1024,
+};
+
+struct pf_region {
+    char name[PF_REGION_NAME];
+    char *addr;
+    size_t bytes;        /* a multiple of the page size */
+    unsigned page_shift; /* of the host page */
+    unsigned flags;      /* FERRY_FIXED_ADDR, ... */
+    bool owned;          /* mapped by us, unmapped by us */
+};
+
+struct pf_regions {
+    struct pf_region list[PF_REGIONS_MAX]; /* in the order declared: the index is the id */
+    unsigned count;
+    unsigned by_addr[PF_REGIONS_MAX]; /* ids in order of address */
+};
+
+static inline size_t pf_region_pages(const struct pf_region *region)
+{
+    return region->bytes >> region->page_shift;
+}
+
+static inline size_t pf_region_page_size(const struct pf_region *region)
+{
+    return (size_t)1 << region->page_shift;
+}
+
+static inline char *pf_region_page(const struct pf_region *region, size_t page)
+{
+    return region->addr + (page << region->page_shift);
+}
+
+/* Map zeroed memory for a new region. -EINVAL, -EEXIST, -ENOSPC (too many regions), -ENOMEM. */
+int pf_regions_map(struct pf_regions *regions, const char *name, size_t bytes, unsigned flags,
+                   struct pf_region **region, struct pf_why *why);
+
+/* Make existing page-aligned memory a region. */
+int pf_regions_add(struct pf_regions *regions, const char *name, void *addr, size_t bytes,
+                   struct pf_why *why);
+
+/* The region that holds an address, or -1. last: the id found before, tried first. */
+int pf_regions_find(const struct pf_regions *regions, const void *addr, int last);
+
+/* The region of a name, or -1. */
+int pf_regions_named(const struct pf_regions *regions, const char *name);
+
+uint64_t pf_regions_bytes(const struct pf_regions *regions);
+
+void pf_regions_unmap(struct pf_regions *regions);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/requests.h"
+
+#include "base/clock.h"
+#include "core/locked.h"
+#include "pageferry.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { RECEIVE_BYTES = 32, MESSAGE_BYTES = 32 };
+
+static void fail(struct pf_requests *requests, int status)
+{
+    if (!requests->status)
+        requests->status = status;
+}
+
+/* ---- asking
+ * ---------------------------------------------------------------------------------------------- */
+
+static void free_if_idle(struct pf_slot *slot)
+{
+    if (slot->state == PF_SLOT_FREE && !slot->sending)
+        pf_list_append(&slot->requests->free, &slot->link);
+}
+
+static void release(struct pf_slot *slot)
+{
+    slot->state = PF_SLOT_FREE;
+    slot->generation++;
+    slot->requests->busy--;
+    free_if_idle(slot);
+}
+
+static int post_request(struct pf_slot *slot)
+{
+    struct pf_requests *requests = slot->requests;
+    struct pf_page_request request = {
+        .kind = PF_REQUEST_PAGE,
+        .slot = slot->index,
+        .generation = slot->generation,
+        .region = slot->placing.region,
+        .page = slot->placing.run.first,
+    };
+    pf_request_pack(&request, slot->message);
+    struct pf_sge sge = {requests->buffers_mr, slot->message, PF_REQUEST_BYTES};
+    return pf_send(requests->session->urgent.endpoint, &sge, 1, &slot->op);
+}
+
+static void request_done(struct pf_op *op, int status, size_t bytes)
+{
+    (void)bytes;
+    struct pf_slot *slot = pf_container_of(op, struct pf_slot, op);
+    slot->sending = false;
+    free_if_idle(slot);
+    if (status && status != -ECANCELED)
+        fail(slot->requests,
+             pf_why(&slot->requests->why, status, "a page request could not be sent: %s",
+                    ferry_strerror(status)));
+}
+
+/* False when no slot is free or the queue is full: the wish has to wait. */
+static bool ask(struct pf_requests *requests, const struct pf_wish *wish)
+{
+    struct pf_list *item = pf_list_pop(&requests->free);
+    if (!item)
+        return false;
+    struct pf_slot *slot = pf_container_of(item, struct pf_slot, link);
+    slot->placing = (struct pf_placing){
+        .region = wish->region,
+        .run = {wish->page, 1},
+        .from = slot->page,
+    };
+    slot->read_ns = wish->read_ns;
+    int error = post_request(slot);
+    if (error) {
+        pf_list_append(&requests->free, &slot->link);
+        if (error != -EAGAIN)
+            fail(requests,
+                 pf_why(&requests->why, error, "cannot ask for pages: %s", ferry_strerror(error)));
+        return false;
+    }
+    slot->state = PF_SLOT_ASKED;
+    slot->sending = true;
+    requests->busy++;
+    slot->asked_ns = pf_now_ns();
+    pf_histogram_add(&requests->request, slot->asked_ns - slot->read_ns);
+    pf_count(&requests->session->counters->requests, 1);
+    return true;
+}
+
+void pf_requests_wish(struct pf_requests *requests, const struct pf_wish *wish)
+{
+    if (requests->wish_count == 0 && ask(requests, wish))
+        return;
+    unsigned at = (requests->wish_head + requests->wish_count++) % PF_WISHES_MAX;
+    requests->wishes[at] = *wish;
+}
+
+static unsigned ask_waiting(struct pf_requests *requests)
+{
+    unsigned asked = 0;
+    while (requests->wish_count > 0 && ask(requests, &requests->wishes[requests->wish_head])) {
+        requests->wish_head = (requests->wish_head + 1) % PF_WISHES_MAX;
+        requests->wish_count--;
+        asked++;
+    }
+    return asked;
+}
+
+/* ---- answers
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* Place the page of a slot and free it; keep it on `filled` while an event is in the way. */
+static void place(struct pf_slot *slot)
+{
+    struct pf_requests *requests = slot->requests;
+    int error = pf_arrival_place(requests->arrival, &slot->placing);
+    if (error == -EAGAIN) {
+        slot->state = PF_SLOT_FILLED;
+        pf_list_append(&requests->filled, &slot->link);
+        return;
+    }
+    uint64_t now = pf_now_ns();
+    pf_histogram_add(&requests->place, now - slot->answered_ns);
+    pf_histogram_add(&requests->service, now - slot->read_ns);
+    release(slot);
+    if (error)
+        fail(requests,
+             pf_why(&requests->why, error, "a page could not be placed: %s", strerror(-error)));
+}
+
+static int take_answer(struct pf_requests *requests, struct pf_answer answer)
+{
+    if (answer.slot >= requests->count)
+        return -EPROTO;
+    struct pf_slot *slot = &requests->slots[answer.slot];
+    if (slot->state != PF_SLOT_ASKED || answer.generation != slot->generation)
+        return -EPROTO;
+    slot->answered_ns = pf_now_ns();
+    pf_histogram_add(&requests->answer, slot->answered_ns - slot->asked_ns);
+    switch (answer.status) {
+    case PF_ANSWER_DATA:
+        pf_count(&requests->session->counters->normal_pages, 1);
+        place(slot);
+        return 0;
+    case PF_ANSWER_ZERO:
+        pf_count(&requests->session->counters->zero_pages, 1);
+        slot->placing.from = NULL;
+        place(slot);
+        return 0;
+    case PF_ANSWER_ELSEWHERE:
+        /* The placer that gets it wakes who waits; the page stays marked as requested. */
+        pf_count(&requests->session->counters->elsewhere, 1);
+        release(slot);
+        return 0;
+    default:
+        return -EPROTO;
+    }
+}
+
+static int answer_in_message(const uint8_t *bytes, size_t length, struct pf_answer *answer)
+{
+    uint8_t copy[PF_ANSWER_BYTES];
+    if (length != sizeof copy)
+        return -EPROTO;
+    memcpy(copy, bytes, sizeof copy);
+    struct pf_wire wire = pf_wire_over(copy, sizeof copy);
+    if (pf_get_u32(&wire) != PF_PROTOCOL_MAGIC)
+        return -EPROTO;
+    *answer = pf_answer_from_imm(pf_get_u32(&wire));
+    return answer->status == PF_ANSWER_DATA ? -EPROTO : 0;
+}
+
+static int post_receive(struct pf_answer_receive *receive)
+{
+    struct pf_requests *requests = receive->requests;
+    struct pf_sge sge = {requests->buffers_mr, receive->bytes, RECEIVE_BYTES};
+    return pf_recv(requests->session->urgent.endpoint, &sge, &receive->op);
+}
+
+static void answer_done(struct pf_op *op, int status, size_t bytes)
+{
+    struct pf_answer_receive *receive = pf_container_of(op, struct pf_answer_receive, op);
+    struct pf_requests *requests = receive->requests;
+    struct pf_answer answer;
+    if (status) {
+        if (status != -ECANCELED)
+            fail(requests, status);
+        return;
+    }
+    int error = 0;
+    if (op->has_imm) {
+        answer = pf_answer_from_imm(op->imm);
+        if (answer.status != PF_ANSWER_DATA)
+            error = -EPROTO;
+    } else {
+        error = answer_in_message(receive->bytes, bytes, &answer);
+    }
+    if (!error)
+        error = take_answer(requests, answer);
+    if (error)
+        pf_why(&requests->why, error, "the source sent an answer that nobody asked for");
+    else
+        error = post_receive(receive);
+    if (error)
+        fail(requests, error);
+}
+
+unsigned pf_requests_advance(struct pf_requests *requests)
+{
+    unsigned settled = 0;
+    struct pf_list waiting;
+    pf_list_init(&waiting);
+    struct pf_list *item;
+    while ((item = pf_list_pop(&requests->filled)))
+        pf_list_append(&waiting, item);
+    while ((item = pf_list_pop(&waiting))) {
+        place(pf_container_of(item, struct pf_slot, link));
+        settled++;
+    }
+    return settled + ask_waiting(requests);
+}
+
+/* ---- setting up
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void lay_out(struct pf_requests *requests)
+{
+    uint8_t *at = requests->buffers;
+    for (unsigned i = 0; i < requests->count; i++) {
+        struct pf_slot *slot = &requests->slots[i];
+        slot->requests = requests;
+        slot->index = (uint16_t)i;
+        slot->op.done = request_done;
+        slot->page = requests->pages + (size_t)i * PF_PAGE_SIZE;
+        slot->message = at;
+        at += MESSAGE_BYTES;
+        pf_list_append(&requests->free, &slot->link);
+    }
+    for (unsigned i = 0; i < requests->count; i++, at += RECEIVE_BYTES) {
+        requests->receives[i].requests = requests;
+        requests->receives[i].op.done = answer_done;
+        requests->receives[i].bytes = at;
+    }
+}
+
+int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
+                     struct pf_arrival *arrival)
+{
+    memset(requests, 0, sizeof *requests);
+    requests->session = session;
+    requests->arrival = arrival;
+    requests->count = session->options->slots;
+    pf_list_init(&requests->free);
+    pf_list_init(&requests->filled);
+    requests->buffer_bytes = (size_t)requests->count * (MESSAGE_BYTES + RECEIVE_BYTES);
+    requests->slots = calloc(requests->count, sizeof *requests->slots);
+    requests->receives = calloc(requests->count, sizeof *requests->receives);
+    requests->pages = pf_map_locked((size_t)requests->count * PF_PAGE_SIZE);
+    requests->buffers = pf_map_locked(requests->buffer_bytes);
+    if (!requests->slots || !requests->receives || !requests->pages || !requests->buffers)
+        return pf_why(&session->why, -ENOMEM, "no memory for %u slots", requests->count);
+    lay_out(requests);
+    int error = pf_mr_reg(session->device, requests->pages, (size_t)requests->count * PF_PAGE_SIZE,
+                          PF_REMOTE_WRITE, &requests->pages_mr, &session->why);
+    return error ? error
+                 : pf_mr_reg(session->device, requests->buffers, requests->buffer_bytes,
+                             PF_LOCAL_WRITE, &requests->buffers_mr, &session->why);
+}
+
+int pf_requests_post_receives(struct pf_requests *requests)
+{
+    for (unsigned i = 0; i < requests->count; i++) {
+        int error = post_receive(&requests->receives[i]);
+        if (error)
+            return pf_why(&requests->session->why, error, "cannot post receives for answers: %s",
+                          ferry_strerror(error));
+    }
+    return 0;
+}
+
+void pf_requests_close(struct pf_requests *requests)
+{
+    if (requests->pages_mr)
+        pf_mr_dereg(requests->pages_mr);
+    if (requests->buffers_mr)
+        pf_mr_dereg(requests->buffers_mr);
+    if (requests->pages)
+        munmap(requests->pages, (size_t)requests->count * PF_PAGE_SIZE);
+    if (requests->buffers)
+        munmap(requests->buffers, requests->buffer_bytes);
+    free(requests->slots);
+    free(requests->receives);
+    memset(requests, 0, sizeof *requests);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/responder.h"
+
+#include "core/zero.h"
+#include "pageferry.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { BUDGET = 32, RECEIVE_BYTES = 32, MESSAGE_BYTES = 32 };
+
+/* ---- answers
+ * -------------------------------------------------------------------------------------- */
+
+static struct pf_answer answer_fields(const struct pf_answer_send *send)
+{
+    return (struct pf_answer){
+        .slot = send->request.slot,
+        .generation = send->request.generation,
+        .status = send->status,
+    };
+}
+
+static int post_mark(struct pf_answer_send *send)
+{
+    struct pf_responder *responder = send->responder;
+    struct pf_wire wire = pf_wire_over(send->message, PF_ANSWER_BYTES);
+    pf_put_u32(&wire, PF_PROTOCOL_MAGIC);
+    pf_put_u32(&wire, pf_answer_to_imm(answer_fields(send)));
+    struct pf_sge sge = {responder->mr, send->message, PF_ANSWER_BYTES};
+    return pf_send(responder->session->urgent.endpoint, &sge, 1, &send->op);
+}
+
+/* The page straight from the job's memory, or through the bounce page while it isn't registered. */
+static int post_page(struct pf_answer_send *send)
+{
+    struct pf_responder *responder = send->responder;
+    const struct pf_source_region *source = &responder->memory->regions[send->request.region];
+    size_t page_size = pf_region_page_size(source->region);
+    char *page = pf_region_page(source->region, send->request.page);
+    size_t covered;
+    struct pf_sge sge = {
+        .mr = pf_source_memory_mr(source, send->request.page, &covered),
+        .addr = page,
+        .len = page_size,
+    };
+    if (!sge.mr) {
+        memcpy(send->bounce, page, page_size);
+        sge.mr = responder->mr;
+        sge.addr = send->bounce;
+    }
+    uint64_t slot = responder->slots_addr + (uint64_t)send->request.slot * responder->slot_size;
+    return pf_write_imm(responder->session->urgent.endpoint, &sge, 1, slot, &responder->slots_key,
+                        pf_answer_to_imm(answer_fields(send)), &send->op);
+}
+
+static void post_answer(struct pf_answer_send *send)
+{
+    struct pf_responder *responder = send->responder;
+    int error = send->status == PF_ANSWER_DATA ? post_page(send) : post_mark(send);
+    if (error == -EAGAIN) {
+        pf_list_append(&responder->unposted, &send->link);
+    } else if (error) {
+        pf_why(&responder->worker.why, error, "cannot answer page requests: %s",
+               ferry_strerror(error));
+        pf_worker_fail(&responder->worker, error);
+    }
+}
+
+static void post_waiting(struct pf_responder *responder)
+{
+    struct pf_list waiting;
+    if (pf_list_empty(&responder->unposted))
+        return;
+    waiting = responder->unposted;
+    waiting.next->prev = waiting.prev->next = &waiting;
+    pf_list_init(&responder->unposted);
+    struct pf_list *item;
+    while ((item = pf_list_pop(&waiting)))
+        post_answer(pf_container_of(item, struct pf_answer_send, link));
+}
+
+static void answer_done(struct pf_op *op, int status, size_t bytes)
+{
+    (void)bytes;
+    struct pf_answer_send *send = pf_container_of(op, struct pf_answer_send, op);
+    pf_list_append(&send->responder->free, &send->link);
+    if (status && status != -ECANCELED) {
+        pf_why(&send->responder->worker.why, status, "an answer to a page request failed: %s",
+               ferry_strerror(status));
+        pf_worker_fail(&send->responder->worker, status);
+    }
+}
+
+/* ---- requests
+ * -------------------------------------------------------------------------------------- */
+
+static int post_receive(struct pf_request_receive *receive)
+{
+    struct pf_sge sge = {receive->responder->mr, receive->bytes, RECEIVE_BYTES};
+    return pf_recv(receive->responder->session->urgent.endpoint, &sge, &receive->op);
+}
+
+static bool request_fits(const struct pf_responder *responder,
+                         const struct pf_page_request *request)
+{
+    return request->slot < responder->slots && request->region < responder->memory->count &&
+           request->page < responder->memory->regions[request->region].unsent.pages;
+}
+
+/*
+ * The page leaves `unsent` here or it was taken before, by the mover: then it is on its way on the
+ * bulk lane. Either way exactly one lane carries it.
+ */
+static uint8_t claim(struct pf_responder *responder, const struct pf_page_request *request)
+{
+    struct pf_source_region *source = &responder->memory->regions[request->region];
+    struct pf_counters *counters = responder->session->counters;
+    pf_count(&counters->requests, 1);
+    if (!pf_pageset_remove(&source->unsent, request->page)) {
+        pf_count(&counters->elsewhere, 1);
+        return PF_ANSWER_ELSEWHERE;
+    }
+    atomic_store_explicit(&responder->hint,
+                          (uint64_t)request->region << PF_HINT_PAGE_BITS | (request->page + 1),
+                          memory_order_relaxed);
+    if (pf_all_zero(pf_region_page(source->region, request->page),
+                    pf_region_page_size(source->region))) {
+        pf_count(&counters->zero_pages, 1);
+        return PF_ANSWER_ZERO;
+    }
+    pf_count(&counters->normal_pages, 1);
+    pf_count(&counters->sent_bytes, pf_region_page_size(source->region));
+    return PF_ANSWER_DATA;
+}
+
+static int serve(struct pf_responder *responder, const struct pf_page_request *request)
+{
+    if (!request_fits(responder, request))
+        return pf_why(
+            &responder->worker.why, -EPROTO,
+            "the destination asked for page %llu of region %u into slot %u: no such thing",
+            (unsigned long long)request->page, request->region, request->slot);
+    struct pf_list *item = pf_list_pop(&responder->free);
+    if (!item)
+        return pf_why(&responder->worker.why, -EPROTO,
+                      "the destination has more requests open than slots");
+    struct pf_answer_send *send = pf_container_of(item, struct pf_answer_send, link);
+    send->request = *request;
+    send->status = claim(responder, request);
+    post_answer(send);
+    return 0;
+}
+
+static void request_done(struct pf_op *op, int status, size_t bytes)
+{
+    struct pf_request_receive *receive = pf_container_of(op, struct pf_request_receive, op);
+    struct pf_responder *responder = receive->responder;
+    struct pf_page_request request;
+    if (status) {
+        if (status != -ECANCELED)
+            pf_worker_fail(&responder->worker, status);
+        return;
+    }
+    int error = op->has_imm ? -EPROTO : pf_request_unpack(receive->bytes, bytes, &request);
+    if (error)
+        pf_why(&responder->worker.why, error, "the destination sent a malformed page request");
+    /* The answer gives the destination its slot back, and with it the right to a request more. */
+    if (!error)
+        error = post_receive(receive);
+    if (!error)
+        error = serve(responder, &request);
+    if (error)
+        pf_worker_fail(&responder->worker, error);
+}
+
+/* ---- the thread
+ * -------------------------------------------------------------------------------------- */
+
+static void *responder_run(void *arg)
+{
+    struct pf_responder *responder = arg;
+    struct pf_port *port = &responder->session->urgent;
+    while (!pf_worker_stopping(&responder->worker)) {
+        int n = pf_progress(port->lane, BUDGET);
+        if (n < 0) {
+            pf_worker_fail(&responder->worker, n);
+            break;
+        }
+        post_waiting(responder);
+        if (n > 0)
+            pf_busy(&responder->idle);
+        else
+            pf_idle(&responder->idle, -1);
+    }
+    return NULL;
+}
+
+/* ---- setting up
+ * ---------------------------------------------------------------------------------------- */
+
+static void lay_out(struct pf_responder *responder)
+{
+    /* Answers complete locally after the slot's next request may have come: twice as many. */
+    unsigned answers = 2 * responder->slots;
+    uint8_t *at = responder->buffers;
+    for (unsigned i = 0; i < answers; i++, at += PF_PAGE_SIZE)
+        responder->answers[i].bounce = at;
+    for (unsigned i = 0; i < answers; i++, at += MESSAGE_BYTES) {
+        struct pf_answer_send *send = &responder->answers[i];
+        send->message = at;
+        send->responder = responder;
+        send->op.done = answer_done;
+        pf_list_append(&responder->free, &send->link);
+    }
+    for (unsigned i = 0; i < responder->slots; i++, at += RECEIVE_BYTES) {
+        responder->receives[i].bytes = at;
+        responder->receives[i].responder = responder;
+        responder->receives[i].op.done = request_done;
+    }
+}
+
+int pf_responder_open(struct pf_responder *responder, struct pf_session *session, unsigned slots)
+{
+    *responder = (struct pf_responder){.session = session, .slots = slots};
+    pf_list_init(&responder->free);
+    pf_list_init(&responder->unposted);
+    int error = pf_worker_init(&responder->worker, session);
+    if (error)
+        return error;
+    responder->buffer_bytes = (size_t)slots * (2 * (PF_PAGE_SIZE + MESSAGE_BYTES) + RECEIVE_BYTES);
+    responder->receives = calloc(slots, sizeof *responder->receives);
+    responder->answers = calloc(2 * (size_t)slots, sizeof *responder->answers);
+    void *buffers = mmap(NULL, responder->buffer_bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (!responder->receives || !responder->answers || buffers == MAP_FAILED)
+        return pf_why(&session->why, -ENOMEM, "no memory for the urgent lane's buffers");
+    responder->buffers = buffers;
+    lay_out(responder);
+    return pf_mr_reg(session->device, buffers, responder->buffer_bytes, PF_LOCAL_WRITE,
+                     &responder->mr, &session->why);
+}
+
+int pf_responder_post_receives(struct pf_responder *responder)
+{
+    for (unsigned i = 0; i < responder->slots; i++) {
+        int error = post_receive(&responder->receives[i]);
+        if (error)
+            return pf_why(&responder->session->why, error,
+                          "cannot post receives for page requests: %s", ferry_strerror(error));
+    }
+    return 0;
+}
+
+void pf_responder_aim(struct pf_responder *responder, uint64_t addr, const struct pf_rkey *key,
+                      size_t slot_size)
+{
+    responder->slots_addr = addr;
+    responder->slots_key = *key;
+    responder->slot_size = slot_size;
+}
+
+int pf_responder_start(struct pf_responder *responder, struct pf_source_memory *memory)
+{
+    const struct pf_options *options = responder->session->options;
+    responder->memory = memory;
+    responder->idle = (struct pf_idle){
+        .lanes = {responder->session->urgent.lane},
+        .lane_count = 1,
+        .fds = {responder->worker.stop_fd},
+        .fd_count = 1,
+        .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+    };
+    return pf_worker_start(&responder->worker, "pf-responder", responder_run, responder);
+}
+
+void pf_responder_close(struct pf_responder *responder)
+{
+    pf_worker_stop(&responder->worker);
+    if (responder->mr)
+        pf_mr_dereg(responder->mr);
+    if (responder->buffers)
+        munmap(responder->buffers, responder->buffer_bytes);
+    free(responder->receives);
+    free(responder->answers);
+    *responder = (struct pf_responder){.worker = {.stop_fd = -1}};
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The source's answering thread: takes page requests from the urgent lane, answers each with a
+ * one-sided write of the page into the slot it names.
+ */
+#ifndef PF_CORE_RESPONDER_H
+#define PF_CORE_RESPONDER_H
+
+#include "core/session.h"
+#include "core/source_memory.h"
+#include "core/worker.h"
+
+struct pf_responder;
+
+/* Receives of requests: one for each slot of the destination. */
+struct pf_request_receive {
+    struct pf_op op;
+    struct pf_responder *responder;
+    uint8_t *bytes;
+};
+
+/* An answer under way. There are as many as slots; each slot has one request open at a time. */
+struct pf_answer_send {
+    struct pf_op op;
+    struct pf_responder *responder;
+    struct pf_list link; /* on `free`, or on `unposted` while the queue is full */
+    struct pf_page_request request;
+    uint8_t status;   /* enum pf_answer_status */
+    uint8_t *message; /* for those that are sends */
+    uint8_t *bounce;  /* one page */
+};
+
+struct pf_responder {
+    struct pf_worker worker;
+    struct pf_session *session;
+    struct pf_source_memory *memory;
+    struct pf_idle idle;
+    unsigned slots;
+    size_t slot_size;
+    uint64_t slots_addr;
+    struct pf_rkey slots_key;
+    uint8_t *buffers; /* receives, messages and bounce pages */
+    size_t buffer_bytes;
+    struct pf_mr *mr;
+    struct pf_request_receive *receives;
+    struct pf_answer_send *answers;
+    struct pf_list free, unposted;
+    /* Where the bulk cursor is to go: region << 44 | page + 1; 0: stay. Taken by the mover. */
+    _Atomic uint64_t hint;
+};
+
+enum { PF_HINT_PAGE_BITS = 44 };
+
+/* Buffers for `slots` requests; receives are posted once the endpoint is there. */
+int pf_responder_open(struct pf_responder *responder, struct pf_session *session, unsigned slots);
+int pf_responder_post_receives(struct pf_responder *responder);
+
+/* The destination's word where the slots are. */
+void pf_responder_aim(struct pf_responder *responder, uint64_t addr, const struct pf_rkey *key,
+                      size_t slot_size);
+
+/* Take the urgent lane over and answer until stopped or failed. */
+int pf_responder_start(struct pf_responder *responder, struct pf_source_memory *memory);
+
+/* After the urgent endpoint is closed. */
+void pf_responder_close(struct pf_responder *responder);
+
+#endif

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/session.h"
+
+#include "base/clock.h"
+#include "core/backends.h"
+#include "pageferry.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    BUDGET = 64,
+    LINGER_MS = 1000,
+    PING_EVERY_MS = 500,
+};
+
+static const char *const role_names[PF_ROLE_COUNT] = {"control", "urgent", "bulk"};
+
+/* ---- ports
+ * --------------------------------------------------------------------------------------- */
+
+static void port_connected(void *ctx, struct pf_endpoint *endpoint, const void *data, size_t len)
+{
+    (void)endpoint;
+    (void)data;
+    (void)len;
+    struct pf_port *port = ctx;
+    port->connected = true;
+}
+
+/* What a rejection says, as pf_destination writes it: a code and the beginning of a sentence. */
+static int rejection(struct pf_port *port, int status, const void *data, size_t len)
+{
+    struct pf_session *session = port->session;
+    if (status != -ECONNREFUSED || len < 2)
+        return pf_why(&session->why, status, "the %s connection %s: %s", role_names[port->role],
+                      port->connected ? "broke" : "could not be made", ferry_strerror(status));
+    uint8_t copy[PF_PRIVATE_DATA_MAX];
+    memcpy(copy, data, len);
+    int code = -(copy[0] | copy[1] << 8);
+    return pf_why(&session->why, code < 0 ? code : -ECONNREFUSED, "the destination refused: %.*s",
+                  (int)(len - 2), (const char *)copy + 2);
+}
+
+static void port_closed(void *ctx, struct pf_endpoint *endpoint, int status, const void *data,
+                        size_t len)
+{
+    (void)endpoint;
+    struct pf_port *port = ctx;
+    if (status == 0)
+        status = -ECONNRESET;
+    /* The urgent and bulk lanes have threads of their own: they may not write session->why. */
+    if (port->session->lanes_driven && !port->session->ended)
+        status = rejection(port, status, data, len);
+    atomic_store(&port->status, status);
+    pf_session_wake(port->session);
+}
+
+struct pf_endpoint_attr pf_port_attr(struct pf_port *port, unsigned sends, unsigned receives,
+                                     size_t receive_size)
+{
+    static const struct pf_endpoint_events events = {
+        .connected = port_connected,
+        .closed = port_closed,
+    };
+    return (struct pf_endpoint_attr){
+        .events = &events,
+        .ctx = port,
+        .send_depth = sends,
+        .recv_depth = receives,
+        .recv_size = receive_size,
+    };
+}
+
+static void port_init(struct pf_session *session, struct pf_port *port, enum pf_role role)
+{
+    *port = (struct pf_port){.session = session, .role = role};
+    atomic_init(&port->status, 0);
+}
+
+static void port_close(struct pf_port *port)
+{
+    if (port->endpoint)
+        pf_endpoint_close(port->endpoint);
+    port->endpoint = NULL;
+    if (port->lane)
+        pf_lane_close(port->lane);
+    port->lane = NULL;
+}
+
+/* ---- opening and closing
+ * -------------------------------------------------------------------------- */
+
+static int open_device(struct pf_session *session, const char *uri, bool for_listen)
+{
+    const struct pf_transport *transport = pf_transport_find(pf_backends, uri);
+    if (!transport)
+        return pf_why(&session->why, -EPROTONOSUPPORT,
+                      "no transport answers \"%.100s\": see `pageferry probe` for those built in",
+                      uri);
+    struct pf_device_attr attr = {
+        .uri = uri,
+        .for_listen = for_listen,
+        .node = PF_NODE_ANY,
+        .transports = pf_backends,
+    };
+    return pf_device_open(transport, &attr, &session->device, &session->why);
+}
+
+static int open_lanes(struct pf_session *session)
+{
+    struct pf_port *const ports[] = {&session->control, &session->urgent, &session->bulk};
+    struct pf_lane_attr attr = {.depth = 0};
+    for (unsigned i = 0; i < PF_ROLE_COUNT; i++) {
+        int error = pf_lane_open(session->device, &attr, &ports[i]->lane, &session->why);
+        if (error)
+            return error;
+        session->idle.lanes[session->idle.lane_count++] = ports[i]->lane;
+    }
+    return 0;
+}
+
+int pf_session_open(struct pf_session *session, const char *uri, bool for_listen)
+{
+    port_init(session, &session->control, PF_ROLE_CONTROL);
+    port_init(session, &session->urgent, PF_ROLE_URGENT);
+    port_init(session, &session->bulk, PF_ROLE_BULK);
+    session->lanes_driven = true;
+    session->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (session->wake_fd < 0)
+        return pf_why(&session->why, -errno, "cannot make an eventfd: %s", strerror(errno));
+    session->idle = (struct pf_idle){
+        .fds = {session->wake_fd},
+        .fd_count = 1,
+        /* Setting up is a chat of many small turns: worth a short spin. */
+        .spin_ns = session->options->wait == PF_WAIT_SPIN ? 20000 : 0,
+    };
+    int error = open_device(session, uri, for_listen);
+    if (!error)
+        error = open_lanes(session);
+    if (!error)
+        error = pf_channel_init(&session->channel, session->device, &session->why);
+    return error;
+}
+
+void pf_session_hang_up(struct pf_session *session)
+{
+    port_close(&session->urgent);
+    port_close(&session->bulk);
+    port_close(&session->control);
+}
+
+void pf_session_close(struct pf_session *session)
+{
+    pf_session_hang_up(session);
+    pf_channel_free(&session->channel);
+    if (session->device)
+        pf_device_close(session->device);
+    session->device = NULL;
+    if (session->wake_fd >= 0)
+        close(session->wake_fd);
+    session->wake_fd = -1;
+}
+
+void pf_session_hand_over(struct pf_session *session)
+{
+    session->lanes_driven = false;
+    session->idle.lane_count = 1;
+    session->idle.spin_ns = 0;
+    pf_busy(&session->idle);
+}
+
+void pf_session_wake(struct pf_session *session)
+{
+    /* Fails only when the counter is full, and then the thread has been woken already. */
+    ssize_t written = write(session->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)written;
+}
+
+/* ---- moving along
+ * ------------------------------------------------------------------------------------ */
+
+static int drive_lanes(struct pf_session *session)
+{
+    int events = 0;
+    for (unsigned i = 0; i < session->idle.lane_count; i++) {
+        int n = pf_progress(session->idle.lanes[i], BUDGET);
+        if (n < 0)
+            return pf_why(&session->why, n, "the %s lane broke: %s", role_names[i],
+                          ferry_strerror(n));
+        events += n;
+    }
+    return events;
+}
+
+/* The first failure among the connections; a hang-up after the end is none. */
+static int port_failure(struct pf_session *session)
+{
+    struct pf_port *const ports[] = {&session->control, &session->urgent, &session->bulk};
+    if (session->ended)
+        return 0;
+    for (unsigned i = 0; i < PF_ROLE_COUNT; i++) {
+        int status = atomic_load(&ports[i]->status);
+        /* What the peer said before it hung up comes first: it may be the reason. */
+        if (status &&
+            (ports[i]->role != PF_ROLE_CONTROL || pf_list_empty(&session->channel.arrived)))
+            return session->lanes_driven
+                       ? status
+                       : pf_why(&session->why, status, "the %s connection broke: %s", role_names[i],
+                                ferry_strerror(status));
+    }
+    return 0;
+}
+
+static int keep_alive(struct pf_session *session)
+{
+    struct pf_channel *channel = &session->channel;
+    uint64_t now = pf_now_ns();
+    if (!channel->endpoint || !session->control.connected || session->ended)
+        return 0;
+    if (now - channel->heard_ns > (uint64_t)session->options->peer_timeout_ms * 1000000)
+        return pf_why(&session->why, -ETIMEDOUT,
+                      "nothing was heard from the peer for %.1f s (--peer-timeout)",
+                      session->options->peer_timeout_ms / 1000.0);
+    if (now - channel->spoke_ns > PING_EVERY_MS * 1000000ull) {
+        struct pf_wire payload;
+        int error = pf_channel_begin(channel, &payload);
+        if (!error)
+            error = pf_channel_commit(channel, PF_MSG_PING, &payload);
+        /* No room is no failure: the peer's silence will be, if it lasts. */
+        if (error && error != -EAGAIN)
+            return pf_why(&session->why, error, "the control connection broke: %s",
+                          ferry_strerror(error));
+    }
+    return 0;
+}
+
+static void swallow_wakes(struct pf_session *session)
+{
+    uint64_t count;
+    ssize_t got = read(session->wake_fd, &count, sizeof count);
+    (void)got;
+}
+
+int pf_session_step(struct pf_session *session)
+{
+    int events = drive_lanes(session);
+    if (events < 0)
+        return events;
+    if (session->cancel && atomic_load(session->cancel))
+        return pf_why(&session->why, -ECANCELED, "the migration was cancelled");
+    int error = port_failure(session);
+    if (!error)
+        error = keep_alive(session);
+    if (error)
+        return error;
+    if (events > 0) {
+        pf_busy(&session->idle);
+    } else if (pf_list_empty(&session->channel.arrived)) {
+        pf_idle(&session->idle, (int)session->options->progress_ms);
+        swallow_wakes(session);
+    }
+    return 0;
+}
+
+/* ---- talking
+ * ------------------------------------------------------------------------------------------ */
+
+static int channel_broke(struct pf_session *session, int error)
+{
+    if (atomic_load(&session->control.status) && session->why.text[0])
+        return error;
+    return pf_why(&session->why, error, "the control connection broke: %s", ferry_strerror(error));
+}
+
+int pf_session_begin(struct pf_session *session, struct pf_wire *payload)
+{
+    int error;
+    while ((error = pf_channel_begin(&session->channel, payload)) == -EAGAIN) {
+        /* The peer's acknowledgements come with its messages: take them off the queue's head. */
+        struct pf_message message;
+        int got = pf_session_poll(session, &message);
+        if (got > 0)
+            return pf_why(&session->why, -EPROTO, "the peer spoke out of turn (%s)",
+                          pf_message_name(message.type));
+        error = got < 0 ? got : pf_session_step(session);
+        if (error)
+            return error;
+    }
+    return error ? channel_broke(session, error) : 0;
+}
+
+int pf_session_commit(struct pf_session *session, unsigned type, const struct pf_wire *payload)
+{
+    int error;
+    while ((error = pf_channel_commit(&session->channel, type, payload)) == -EAGAIN) {
+        error = pf_session_step(session);
+        if (error)
+            return error;
+    }
+    return error ? channel_broke(session, error) : 0;
+}
+
+int pf_session_say(struct pf_session *session, unsigned type)
+{
+    struct pf_wire payload;
+    int error = pf_session_begin(session, &payload);
+    return error ? error : pf_session_commit(session, type, &payload);
+}
+
+static int peer_error(struct pf_session *session, struct pf_message *message)
+{
+    char text[sizeof session->why.text / 2];
+    int code = -(int)pf_get_u32(&message->payload);
+    pf_get_string(&message->payload, text, sizeof text);
+    if (message->payload.bad || code >= 0 || code < -4095)
+        return pf_why(&session->why, -EPROTO, "the peer sent a malformed error");
+    return pf_why(&session->why, code, "the peer reports: %s", text);
+}
+
+int pf_session_poll(struct pf_session *session, struct pf_message *message)
+{
+    int got;
+    while ((got = pf_channel_next(&session->channel, message)) == 1) {
+        if (message->type == PF_MSG_ERROR)
+            return peer_error(session, message);
+        if (message->type != PF_MSG_PING)
+            return 1;
+    }
+    if (got == -EPROTO)
+        return pf_why(&session->why, got, "the peer sent something that is no pageferry message");
+    return got < 0 ? channel_broke(session, got) : 0;
+}
+
+int pf_session_expect(struct pf_session *session, unsigned type, struct pf_message *message)
+{
+    int got;
+    while ((got = pf_session_poll(session, message)) == 0) {
+        int error = pf_session_step(session);
+        if (error)
+            return error;
+    }
+    if (got > 0 && message->type != type)
+        return pf_why(&session->why, -EPROTO, "the peer sent %s where %s was due",
+                      pf_message_name(message->type), pf_message_name(type));
+    return got < 0 ? got : 0;
+}
+
+int pf_session_check(struct pf_session *session, const struct pf_message *message)
+{
+    if (!message->payload.bad && message->payload.at == message->payload.end)
+        return 0;
+    return pf_why(&session->why, -EPROTO, "the peer sent a malformed message (%s)",
+                  pf_message_name(message->type));
+}
+
+void pf_session_tell_error(struct pf_session *session, int code)
+{
+    struct pf_wire payload;
+    char text[sizeof session->why.text / 2];
+    if (!session->channel.endpoint || pf_channel_begin(&session->channel, &payload) != 0)
+        return;
+    strncpy(text, session->why.text, sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    pf_put_u32(&payload, (uint32_t)-code);
+    pf_put_string(&payload, text);
+    if (pf_channel_commit(&session->channel, PF_MSG_ERROR, &payload) == 0)
+        pf_session_linger(session);
+}
+
+void pf_session_linger(struct pf_session *session)
+{
+    uint64_t deadline = pf_now_ns() + LINGER_MS * 1000000ull;
+    session->ended = true;
+    if (session->control.endpoint)
+        pf_shutdown(session->control.endpoint);
+    while (!atomic_load(&session->control.status) && pf_now_ns() < deadline) {
+        int n = drive_lanes(session);
+        if (n < 0)
+            return;
+        if (n == 0) {
+            pf_idle(&session->idle, 10);
+            swallow_wakes(session);
+        }
+    }
+}

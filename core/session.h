@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One migration as both sides see it: the device, the three kinds of connection, and the control
+ * conversation. Driven by the control thread; the urgent and bulk lanes are driven by it too until
+ * their own threads take them over.
+ */
+#ifndef PF_CORE_SESSION_H
+#define PF_CORE_SESSION_H
+
+#include "core/channel.h"
+#include "core/counters.h"
+#include "core/idle.h"
+#include "core/options.h"
+#include "numa/placement.h"
+
+struct pf_session;
+
+/* One connection and its lane. */
+struct pf_port {
+    struct pf_session *session;
+    enum pf_role role;
+    unsigned rail;
+    struct pf_lane *lane;
+    struct pf_endpoint *endpoint;
+    bool connected;
+    /* 0 while the connection is well. Set by the lane's thread, read by the control thread. */
+    atomic_int status;
+};
+
+struct pf_session {
+    const struct pf_options *options;
+    struct pf_counters *counters;
+    struct pf_device *device;
+    struct pf_port control, urgent, bulk;
+    struct pf_channel channel;
+    struct pf_idle idle;
+    uint64_t id;                   /* random, names the session to the peer */
+    int wake_fd;                   /* eventfd: something for the control thread to look at */
+    bool lanes_driven;             /* the control thread drives urgent and bulk too */
+    bool ended;                    /* the peer may hang up now: that is no failure */
+    struct pf_placement placement; /* where the engine's threads go */
+    atomic_bool *cancel;
+    struct pf_why why; /* why the session failed */
+};
+
+/* Open the device for uri and the lanes. Nothing is connected yet. */
+int pf_session_open(struct pf_session *session, const char *uri, bool for_listen);
+
+/*
+ * Close the connections and lanes, then the rest. Between the two calls the owner frees what peers
+ * and lanes could reach. Safe half-way through a failed open.
+ */
+void pf_session_hang_up(struct pf_session *session);
+void pf_session_close(struct pf_session *session);
+
+/* The endpoint attributes for a port: events that keep the port's state, queue depths. */
+struct pf_endpoint_attr pf_port_attr(struct pf_port *port, unsigned sends, unsigned receives,
+                                     size_t receive_size);
+
+/* Give the urgent and bulk lanes to their own threads: the control thread stops driving them. */
+void pf_session_hand_over(struct pf_session *session);
+
+/*
+ * Move the session along and wait a little (at most progress_ms). 0; or the session's failure:
+ * a dead connection, silence of the peer, -ECANCELED. session->why has the sentence.
+ */
+int pf_session_step(struct pf_session *session);
+
+/* Tell the control thread to look. Any thread. */
+void pf_session_wake(struct pf_session *session);
+
+/* Begin and send a message, waiting for room. */
+int pf_session_begin(struct pf_session *session, struct pf_wire *payload);
+int pf_session_commit(struct pf_session *session, unsigned type, const struct pf_wire *payload);
+
+/* A message without payload. */
+int pf_session_say(struct pf_session *session, unsigned type);
+
+/*
+ * Take the next message if there is one: 1, or 0. Pings are swallowed; the peer's error ends the
+ * session: its code, and its sentence in session->why.
+ */
+int pf_session_poll(struct pf_session *session, struct pf_message *message);
+
+/* Wait for a message of one type; anything else is -EPROTO. */
+int pf_session_expect(struct pf_session *session, unsigned type, struct pf_message *message);
+
+/* After taking a message's payload apart: -EPROTO if it was malformed. */
+int pf_session_check(struct pf_session *session, const struct pf_message *message);
+
+/* Tell the peer why we end; best effort. */
+void pf_session_tell_error(struct pf_session *session, int code);
+
+/* Let what was said reach the peer, and wait (bounded) until it has hung up. */
+void pf_session_linger(struct pf_session *session);
+
+#endif

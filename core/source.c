@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The source's side of a migration, from the first connection to the destination's word that every
+ * page is there. One function a step; pf_source_thread() runs them in order.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/exit_status.h"
+#include "core/job.h"
+#include "core/mover.h"
+#include "core/responder.h"
+#include "core/session.h"
+#include "core/source_memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+struct pf_source {
+    struct ferry_job *job;
+    struct pf_session session;
+    struct pf_source_memory memory;
+    struct pf_responder responder;
+    struct pf_mover mover;
+    uint64_t began_ns, paused_ns;
+    bool run_sent; /* from here on the job never goes on at this side */
+};
+
+static uint64_t since_us(uint64_t then)
+{
+    return (pf_now_ns() - then) / 1000;
+}
+
+/* ---- connecting
+ * ------------------------------------------------------------------------------------------ */
+
+static int connect_port(struct pf_source *source, struct pf_port *port,
+                        const struct pf_endpoint_attr *attr)
+{
+    uint8_t greeting[PF_GREETING_BYTES];
+    struct pf_greeting fields = {
+        .version = PF_PROTOCOL_VERSION,
+        .role = (uint8_t)port->role,
+        .rail = (uint8_t)port->rail,
+        .session = source->session.id,
+    };
+    pf_greeting_pack(&fields, greeting);
+    return pf_connect(port->lane, source->job->uri, attr, greeting, sizeof greeting,
+                      &port->endpoint, &source->session.why);
+}
+
+static int wait_connected(struct pf_source *source, struct pf_port *port)
+{
+    uint64_t deadline = pf_now_ns() + source->session.options->connect_timeout_ms * 1000000ull;
+    while (!port->connected) {
+        int error = pf_session_step(&source->session);
+        if (error)
+            return error;
+        if (pf_now_ns() > deadline)
+            return pf_why(&source->session.why, -ETIMEDOUT,
+                          "%s did not answer within %.1f s (--connect-timeout)", source->job->uri,
+                          source->session.options->connect_timeout_ms / 1000.0);
+    }
+    return 0;
+}
+
+static int connect_control(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    if (getrandom(&session->id, sizeof session->id, 0) != sizeof session->id)
+        return pf_why(&session->why, -errno, "no random numbers: %s", strerror(errno));
+    int error = pf_session_open(session, source->job->uri, false);
+    if (error)
+        return error;
+    struct pf_endpoint_attr attr =
+        pf_port_attr(&session->control, PF_CHANNEL_SENDS, PF_CHANNEL_RECEIVES, PF_CHANNEL_MESSAGE);
+    error = connect_port(source, &session->control, &attr);
+    if (error)
+        return error;
+    error = pf_channel_attach(&session->channel, session->control.endpoint);
+    if (error)
+        return pf_why(&session->why, error, "cannot post receives for control messages: %s",
+                      ferry_strerror(error));
+    return wait_connected(source, &session->control);
+}
+
+static int connect_urgent(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    unsigned slots = source->responder.slots;
+    struct pf_endpoint_attr attr = pf_port_attr(&session->urgent, 2 * slots, slots, 32);
+    int error = connect_port(source, &session->urgent, &attr);
+    if (!error)
+        error = pf_responder_post_receives(&source->responder);
+    return error ? error : wait_connected(source, &session->urgent);
+}
+
+static int connect_bulk(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    unsigned depth = session->device->caps.max_depth;
+    unsigned wanted = source->mover.stages * PF_STAGE_PARTS_MAX;
+    struct pf_endpoint_attr attr =
+        pf_port_attr(&session->bulk, wanted < depth ? wanted : depth, source->mover.stages, 32);
+    if (attr.send_depth > 256)
+        attr.send_depth = 256;
+    int error = connect_port(source, &session->bulk, &attr);
+    if (!error)
+        error = pf_mover_post_receives(&source->mover);
+    return error ? error : wait_connected(source, &session->bulk);
+}
+
+/* ---- comparing
+ * --------------------------------------------------------------------------------------------- */
+
+static int say_hello(struct pf_source *source)
+{
+    const struct ferry_job *job = source->job;
+    struct pf_wire payload;
+    int error = pf_session_begin(&source->session, &payload);
+    if (error)
+        return error;
+    pf_put_string(&payload, job->name);
+    pf_put_u32(&payload, PF_PAGE_SIZE);
+    pf_put_u32(&payload, job->regions.count);
+    pf_put_u32(&payload, job->state.count);
+    pf_put_u64(&payload, pf_regions_bytes(&job->regions));
+    pf_put_u32(&payload, 1); /* rails */
+    return pf_session_commit(&source->session, PF_MSG_HELLO, &payload);
+}
+
+static int describe_region(struct pf_source *source, unsigned id)
+{
+    const struct pf_region *region = &source->job->regions.list[id];
+    struct pf_wire payload;
+    int error = pf_session_begin(&source->session, &payload);
+    if (error)
+        return error;
+    pf_put_u32(&payload, id);
+    pf_put_string(&payload, region->name);
+    pf_put_u64(&payload, region->bytes);
+    pf_put_u32(&payload, region->page_shift);
+    pf_put_u32(&payload, region->flags);
+    pf_put_u64(&payload, (uintptr_t)region->addr);
+    return pf_session_commit(&source->session, PF_MSG_REGION, &payload);
+}
+
+static int describe_states(struct pf_source *source)
+{
+    const struct pf_state *state = &source->job->state;
+    struct pf_wire payload;
+    int error = pf_session_begin(&source->session, &payload);
+    if (error)
+        return error;
+    for (unsigned i = 0; i < state->count; i++)
+        pf_put_u64(&payload, state->pieces[i].bytes);
+    return pf_session_commit(&source->session, PF_MSG_STATES, &payload);
+}
+
+static int introduce(struct pf_source *source)
+{
+    struct pf_message message;
+    int error = say_hello(source);
+    for (unsigned i = 0; !error && i < source->job->regions.count; i++)
+        error = describe_region(source, i);
+    if (!error)
+        error = describe_states(source);
+    if (!error)
+        error = pf_session_expect(&source->session, PF_MSG_ACCEPTED, &message);
+    if (error)
+        return error;
+    source->responder.slots = pf_get_u32(&message.payload);
+    source->mover.stages = pf_get_u32(&message.payload);
+    source->mover.stage_size = pf_get_u64(&message.payload);
+    return pf_session_check(&source->session, &message);
+}
+
+/* The destination decides how many slots and stages there are: it is its memory. */
+static int open_lanes(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    unsigned slots = source->responder.slots;
+    unsigned stages = source->mover.stages;
+    size_t stage_size = source->mover.stage_size;
+    if (slots == 0 || slots > PF_SLOTS_MAX || stages == 0 || stages > PF_STAGES_MAX ||
+        stage_size < PF_PAGE_SIZE || stage_size > (1 << 26) || stage_size % PF_PAGE_SIZE)
+        return pf_why(&session->why, -EPROTO,
+                      "the destination offers %u slots and %u stages of %zu bytes: no such thing",
+                      slots, stages, stage_size);
+    int error = pf_responder_open(&source->responder, session, slots);
+    if (!error)
+        error = pf_mover_open(&source->mover, session, &source->responder, stages, stage_size);
+    if (!error)
+        error = connect_urgent(source);
+    return error ? error : connect_bulk(source);
+}
+
+static int take_aim(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    struct pf_message message;
+    struct pf_rkey key;
+    uint8_t packed[PF_RKEY_BYTES];
+    int error = pf_session_expect(session, PF_MSG_ARENA, &message);
+    if (error)
+        return error;
+    uint64_t slots_addr = pf_get_u64(&message.payload);
+    uint32_t slot_size = pf_get_u32(&message.payload);
+    pf_get_bytes(&message.payload, packed, sizeof packed);
+    error = pf_rkey_unpack(session->urgent.endpoint, packed, &key);
+    pf_responder_aim(&source->responder, slots_addr, &key, slot_size);
+
+    uint64_t stages_addr = pf_get_u64(&message.payload);
+    pf_get_bytes(&message.payload, packed, sizeof packed);
+    if (!error)
+        error = pf_rkey_unpack(session->bulk.endpoint, packed, &key);
+    pf_mover_aim(&source->mover, stages_addr, &key);
+    if (error || slot_size < PF_PAGE_SIZE)
+        return pf_why(&session->why, -EPROTO, "the destination sent unusable keys");
+    return pf_session_check(session, &message);
+}
+
+/* ---- the switch
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static int pause_job(struct pf_source *source)
+{
+    pf_job_want_pause(source->job);
+    while (!pf_job_paused(source->job)) {
+        struct pf_message message;
+        int got = pf_session_poll(&source->session, &message);
+        if (got > 0)
+            return pf_why(&source->session.why, -EPROTO, "the destination spoke out of turn (%s)",
+                          pf_message_name(message.type));
+        int error = got < 0 ? got : pf_session_step(&source->session);
+        if (error)
+            return error;
+    }
+    source->paused_ns = pf_now_ns();
+    return 0;
+}
+
+static int scan(struct pf_source *source)
+{
+    uint64_t before = pf_now_ns();
+    int error = pf_source_memory_open(&source->memory, source->session.device,
+                                      &source->job->regions, &source->session.why);
+    if (error)
+        return error;
+    pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
+    pf_count_set(&source->job->counters.scan_us, since_us(before));
+    return 0;
+}
+
+/* As many of a region's unsent runs as fit in one message, from page *at on. */
+static int tell_unsent_batch(struct pf_source *source, unsigned id, size_t *at)
+{
+    struct pf_pageset *unsent = &source->memory.regions[id].unsent;
+    struct pf_wire payload;
+    int error = pf_session_begin(&source->session, &payload);
+    if (error)
+        return error;
+    pf_put_u32(&payload, id);
+    while (payload.end - payload.at >= PF_RUN_BYTES) {
+        struct pf_run run = pf_pageset_next(unsent, *at);
+        if (run.pages == 0) {
+            *at = unsent->pages;
+            break;
+        }
+        pf_put_u64(&payload, run.first);
+        pf_put_u64(&payload, run.pages);
+        *at = run.first + run.pages;
+    }
+    return pf_session_commit(&source->session, PF_MSG_UNSENT, &payload);
+}
+
+static int tell_unsent(struct pf_source *source)
+{
+    for (unsigned id = 0; id < source->memory.count; id++) {
+        size_t at = 0;
+        while (at < source->memory.regions[id].unsent.pages) {
+            int error = tell_unsent_batch(source, id, &at);
+            if (error)
+                return error;
+        }
+    }
+    return 0;
+}
+
+static int send_blob(struct pf_source *source, const uint8_t *blob, size_t bytes)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        struct pf_wire payload;
+        int error = pf_session_begin(&source->session, &payload);
+        if (error)
+            return error;
+        size_t room = (size_t)(payload.end - payload.at) - sizeof(uint64_t);
+        size_t part = bytes - done < room ? bytes - done : room;
+        pf_put_u64(&payload, done);
+        pf_put_bytes(&payload, blob + done, part);
+        error = pf_session_commit(&source->session, PF_MSG_STATE, &payload);
+        if (error)
+            return error;
+        done += part;
+    }
+    return 0;
+}
+
+static int tell_state(struct pf_source *source)
+{
+    uint64_t before = pf_now_ns();
+    const struct pf_state *state = &source->job->state;
+    uint8_t *blob = malloc(state->bytes ? state->bytes : 1);
+    if (!blob)
+        return pf_why(&source->session.why, -ENOMEM, "no memory for the job's state");
+    pf_state_save(state, blob);
+    int error = send_blob(source, blob, state->bytes);
+    free(blob);
+    pf_count_set(&source->job->counters.state_us, since_us(before));
+    return error;
+}
+
+static int listen_and_run(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    struct pf_message message;
+    int error = pf_session_say(session, PF_MSG_LISTEN);
+    if (!error)
+        error = pf_session_expect(session, PF_MSG_LISTENING, &message);
+    if (error)
+        return error;
+    pf_job_set_phase(source->job, PF_PHASE_LISTENING);
+    pf_session_hand_over(session);
+    error = pf_responder_start(&source->responder, &source->memory);
+    if (!error)
+        error = pf_mover_start(&source->mover, &source->memory);
+    if (error)
+        return error;
+    uint64_t before = pf_now_ns();
+    struct pf_wire payload;
+    error = pf_session_begin(session, &payload);
+    if (error)
+        return error;
+    session->cancel = NULL;
+    error = pf_session_commit(session, PF_MSG_RUN, &payload);
+    if (error)
+        return error; /* it was not posted: the destination can't have heard it */
+    /* Whether it arrives or not, the destination may run from here on. */
+    source->run_sent = true;
+    error = pf_session_expect(session, PF_MSG_RUNNING, &message);
+    if (error)
+        return error;
+    pf_count_set(&source->job->counters.resume_us, since_us(before));
+    pf_count_set(&source->job->counters.downtime_us, since_us(source->paused_ns));
+    pf_job_set_phase(source->job, PF_PHASE_POSTCOPY);
+    return 0;
+}
+
+/* ---- post-copy
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static int take_progress(struct pf_source *source, struct pf_message *message)
+{
+    struct pf_counters *counters = &source->job->counters;
+    pf_count_set(&counters->remaining_bytes, pf_get_u64(&message->payload));
+    pf_count_set(&counters->received_bytes, pf_get_u64(&message->payload));
+    pf_count_set(&counters->faults, pf_get_u64(&message->payload));
+    pf_count_set(&counters->duplicates, pf_get_u64(&message->payload));
+    pf_count_set(&counters->given_back_pages, pf_get_u64(&message->payload));
+    pf_count_set(&counters->service_p50_ns, pf_get_u64(&message->payload));
+    pf_count_set(&counters->service_p99_ns, pf_get_u64(&message->payload));
+    pf_count_set(&counters->service_p999_ns, pf_get_u64(&message->payload));
+    pf_count_set(&counters->read_p50_ns, pf_get_u64(&message->payload));
+    pf_count_set(&counters->request_p50_ns, pf_get_u64(&message->payload));
+    pf_count_set(&counters->answer_p50_ns, pf_get_u64(&message->payload));
+    pf_count_set(&counters->place_p50_ns, pf_get_u64(&message->payload));
+    return pf_session_check(&source->session, message);
+}
+
+/* Wait for the destination to have it all, while the responder and the mover work. */
+static int follow(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    for (;;) {
+        struct pf_message message;
+        int error = pf_worker_failure(&source->responder.worker);
+        if (!error)
+            error = pf_worker_failure(&source->mover.worker);
+        int got = error ? error : pf_session_poll(session, &message);
+        if (got > 0 && message.type == PF_MSG_COMPLETE)
+            return take_progress(source, &message);
+        if (got > 0)
+            error = message.type == PF_MSG_PROGRESS
+                        ? take_progress(source, &message)
+                        : pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
+                                 pf_message_name(message.type));
+        else
+            error = got < 0 ? got : pf_session_step(session);
+        if (error)
+            return error;
+    }
+}
+
+static void say_goodbye(struct pf_source *source)
+{
+    /* The destination is complete: what goes wrong from here on harms nobody. */
+    if (pf_session_say(&source->session, PF_MSG_BYE) == 0)
+        pf_session_linger(&source->session);
+    pf_count_set(&source->job->counters.total_us, since_us(source->began_ns));
+}
+
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+struct step {
+    int (*run)(struct pf_source *source);
+    enum pf_phase phase; /* entered before it */
+};
+
+static int run_steps(struct pf_source *source)
+{
+    static const struct step steps[] = {
+        {connect_control, PF_PHASE_CONNECTING}, {introduce, PF_PHASE_ADVISE},
+        {open_lanes, PF_PHASE_ADVISE},          {take_aim, PF_PHASE_ADVISE},
+        {pause_job, PF_PHASE_ADVISE},           {scan, PF_PHASE_DISCARD},
+        {tell_unsent, PF_PHASE_DISCARD},        {tell_state, PF_PHASE_DISCARD},
+        {listen_and_run, PF_PHASE_DISCARD},     {follow, PF_PHASE_POSTCOPY},
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        pf_job_set_phase(source->job, steps[i].phase);
+        int error = steps[i].run(source);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+/* Threads first, then the connections they used, then the memory these could reach. */
+static void close_source(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    pf_worker_stop(&source->responder.worker);
+    pf_worker_stop(&source->mover.worker);
+    struct pf_device *device = session->device;
+    pf_session_hang_up(session);
+    if (device) {
+        pf_responder_close(&source->responder);
+        pf_mover_close(&source->mover);
+        pf_source_memory_close(&source->memory);
+    }
+    pf_session_close(session);
+}
+
+static void prepare(struct pf_source *source, struct ferry_job *job)
+{
+    struct pf_counters *counters = &job->counters;
+#define PF_COUNTER_RESET(name) pf_count_set(&counters->name, 0);
+    PF_COUNTERS(PF_COUNTER_RESET)
+#undef PF_COUNTER_RESET
+    pf_count_set(&counters->total_bytes, pf_regions_bytes(&job->regions));
+    source->job = job;
+    source->began_ns = pf_now_ns();
+    source->responder.worker.stop_fd = source->mover.worker.stop_fd = -1;
+    source->session = (struct pf_session){
+        .options = &job->options,
+        .counters = counters,
+        .placement = job->placement,
+        .cancel = &job->cancel,
+        .wake_fd = -1,
+    };
+}
+
+void *pf_source_thread(void *arg)
+{
+    struct ferry_job *job = arg;
+    struct pf_source *source = calloc(1, sizeof *source);
+    struct pf_why why = {"no memory for a migration"};
+    if (!source) {
+        pf_job_end_migration(job, -ENOMEM, PF_EXIT_FAILED, &why);
+        return NULL;
+    }
+    prepare(source, job);
+    pf_job_attach_session(job, &source->session);
+    int error = pf_job_notify(job, FERRY_EVENT_PROBE, &source->session.why);
+    if (!error)
+        error = run_steps(source);
+    if (!error)
+        say_goodbye(source);
+    else
+        pf_session_tell_error(&source->session, error);
+    why = source->session.why;
+    pf_job_attach_session(job, NULL);
+    if (error && source->run_sent)
+        pf_job_lost(job, error, PF_EXIT_SOURCE, &why);
+
+    close_source(source);
+    free(source);
+    pf_job_set_phase(job, error ? PF_PHASE_RUNNING : PF_PHASE_COMPLETE);
+    pf_job_notify(job, FERRY_EVENT_END, NULL);
+    pf_job_end_migration(job, error, error ? PF_EXIT_FAILED : PF_EXIT_OK, &why);
+    pf_job_release(job, error ? PF_VERDICT_CONTINUE : PF_VERDICT_MOVED);
+    return NULL;
+}

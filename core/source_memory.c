@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/source_memory.h"
+
+#include "base/log.h"
+#include "core/populated.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/*
+ * Populated runs with at most this many untouched pages between them share a registration: pinning
+ * populates the gap, so it trades a little memory for far fewer registrations.
+ */
+enum { GAP_PAGES = 16, EXTENTS_MAX = PF_CHUNK_BYTES / PF_PAGE_SIZE / GAP_PAGES + 1 };
+
+/* A chunk whose registration was refused: no extents, so every look-up misses. */
+static struct pf_extents unregistrable;
+
+static bool may_lock_without_limit(void)
+{
+    enum { CAP_IPC_LOCK_BIT = 14 };
+    unsigned long long effective = 0;
+    char line[128];
+    FILE *status = fopen("/proc/self/status", "re");
+    while (status && fgets(line, sizeof line, status))
+        if (strncmp(line, "CapEff:", 7) == 0)
+            effective = strtoull(line + 7, NULL, 16);
+    if (status)
+        fclose(status);
+    return effective >> CAP_IPC_LOCK_BIT & 1;
+}
+
+static int check_memlock(uint64_t needed, struct pf_why *why)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+        limit.rlim_cur >= needed || may_lock_without_limit())
+        return 0;
+    return pf_why(why, -ENOMEM,
+                  "RLIMIT_MEMLOCK is %.1f MiB, %.1f MiB needed to register the job's memory: "
+                  "raise it with `ulimit -l` or a file in /etc/security/limits.d",
+                  (double)limit.rlim_cur / (1 << 20), (double)needed / (1 << 20));
+}
+
+static int open_region(struct pf_source_region *source, const struct pf_region *region,
+                       struct pf_device *device, struct pf_why *why)
+{
+    source->region = region;
+    source->chunk_pages = PF_CHUNK_BYTES >> region->page_shift;
+    source->chunk_count = (pf_region_pages(region) + source->chunk_pages - 1) / source->chunk_pages;
+    int error = pf_pageset_init(&source->unsent, pf_region_pages(region));
+    if (error)
+        return pf_why(why, error, "region \"%s\": no memory for its page set", region->name);
+    error = pf_populated_scan(region, &source->unsent, why);
+    if (error)
+        return error;
+    if (!device->caps.needs_pinning)
+        return pf_mr_reg(device, region->addr, region->bytes, PF_LOCAL, &source->whole, why);
+    source->chunks = calloc(source->chunk_count, sizeof *source->chunks);
+    return source->chunks ? 0 : pf_why(why, -ENOMEM, "no memory for the chunk table");
+}
+
+int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *device,
+                          const struct pf_regions *regions, struct pf_why *why)
+{
+    *memory = (struct pf_source_memory){.device = device};
+    memory->regions = calloc(regions->count ? regions->count : 1, sizeof *memory->regions);
+    if (!memory->regions)
+        return pf_why(why, -ENOMEM, "no memory for the region table");
+    for (unsigned i = 0; i < regions->count; i++) {
+        memory->count = i + 1;
+        int error = open_region(&memory->regions[i], &regions->list[i], device, why);
+        if (error)
+            return error;
+    }
+    return device->caps.needs_pinning ? check_memlock(pf_source_memory_unsent(memory), why) : 0;
+}
+
+static void close_chunk(struct pf_extents *extents)
+{
+    if (!extents || extents == &unregistrable)
+        return;
+    for (unsigned i = 0; i < extents->count; i++)
+        pf_mr_dereg(extents->list[i].mr);
+    free(extents);
+}
+
+void pf_source_memory_close(struct pf_source_memory *memory)
+{
+    for (unsigned i = 0; i < memory->count; i++) {
+        struct pf_source_region *source = &memory->regions[i];
+        for (size_t chunk = 0; source->chunks && chunk < source->chunk_count; chunk++)
+            close_chunk(atomic_load(&source->chunks[chunk]));
+        free((void *)source->chunks);
+        if (source->whole)
+            pf_mr_dereg(source->whole);
+        pf_pageset_free(&source->unsent);
+    }
+    free(memory->regions);
+    *memory = (struct pf_source_memory){.count = 0};
+}
+
+uint64_t pf_source_memory_unsent(struct pf_source_memory *memory)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < memory->count; i++)
+        bytes += (uint64_t)pf_pageset_count(&memory->regions[i].unsent)
+                 << memory->regions[i].region->page_shift;
+    return bytes;
+}
+
+/* Register one stretch of a chunk; false if the device refuses. */
+static bool add_extent(struct pf_extents *extents, struct pf_device *device,
+                       const struct pf_region *region, size_t first, size_t pages)
+{
+    struct pf_why why = {""};
+    struct pf_extent *extent = &extents->list[extents->count];
+    *extent = (struct pf_extent){.first = first, .pages = pages};
+    int error = pf_mr_reg(device, pf_region_page(region, first), pages << region->page_shift,
+                          PF_LOCAL, &extent->mr, &why);
+    if (error) {
+        pf_warn("pages %zu..%zu of region \"%s\" go through bounce buffers: %s", first,
+                first + pages - 1, region->name, why.text);
+        return false;
+    }
+    extents->count++;
+    return true;
+}
+
+/*
+ * Register the unsent runs between two pages. Pages that have been sent meanwhile need no
+ * registration; one whose bit the responder takes while we look is sent through its bounce buffer.
+ */
+static struct pf_extents *register_chunk(struct pf_source_region *source, struct pf_device *device,
+                                         size_t from, size_t to)
+{
+    struct pf_extents *extents = malloc(sizeof *extents + EXTENTS_MAX * sizeof extents->list[0]);
+    if (!extents)
+        return &unregistrable;
+    extents->count = 0;
+    struct pf_run run = pf_pageset_next(&source->unsent, from);
+    while (run.pages > 0 && run.first < to) {
+        size_t first = run.first;
+        size_t end = run.first + run.pages;
+        run = pf_pageset_next(&source->unsent, end);
+        while (run.pages > 0 && run.first < to && run.first - end <= GAP_PAGES) {
+            end = run.first + run.pages;
+            run = pf_pageset_next(&source->unsent, end);
+        }
+        if (end > to)
+            end = to;
+        if (!add_extent(extents, device, source->region, first, end - first))
+            break;
+    }
+    return extents;
+}
+
+void pf_source_memory_prepare(struct pf_source_region *source, struct pf_device *device,
+                              size_t page)
+{
+    if (source->whole)
+        return;
+    size_t chunk = page / source->chunk_pages;
+    if (atomic_load_explicit(&source->chunks[chunk], memory_order_relaxed))
+        return;
+    size_t from = chunk * source->chunk_pages;
+    size_t to = from + source->chunk_pages;
+    if (to > source->unsent.pages)
+        to = source->unsent.pages;
+    struct pf_extents *extents = register_chunk(source, device, from, to);
+    atomic_store_explicit(&source->chunks[chunk], extents, memory_order_release);
+}
+
+struct pf_mr *pf_source_memory_mr(const struct pf_source_region *source, size_t page, size_t *pages)
+{
+    *pages = source->unsent.pages - page;
+    if (source->whole)
+        return source->whole;
+    const struct pf_extents *extents =
+        atomic_load_explicit(&source->chunks[page / source->chunk_pages], memory_order_acquire);
+    for (unsigned i = 0; extents && i < extents->count; i++) {
+        const struct pf_extent *extent = &extents->list[i];
+        if (page >= extent->first && page < extent->first + extent->pages) {
+            *pages = extent->first + extent->pages - page;
+            return extent->mr;
+        }
+    }
+    *pages = 1;
+    return NULL;
+}

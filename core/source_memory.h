@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The job's memory as the source sees it during post-copy: which pages are unsent, and how a page
+ * can be put on the wire.
+ *
+ * Pages go straight from the job's memory, so it has to be registered. Where registering pins
+ * (verbs), it is done chunk by chunk ahead of the bulk cursor, populated runs only, after the
+ * pause: pinning 1 GiB inside the downtime would cost more than the rest of it, and pinning before
+ * the pause would be wrong, since a page that the job gives back and touches again is another page
+ * than the one pinned. A page that is asked for before its chunk is registered goes through a
+ * small registered bounce buffer: copying 4 KiB costs less than a microsecond.
+ */
+#ifndef PF_CORE_SOURCE_MEMORY_H
+#define PF_CORE_SOURCE_MEMORY_H
+
+#include "core/pageset.h"
+#include "core/region.h"
+#include "transport/transport.h"
+
+enum { PF_CHUNK_BYTES = 16 << 20 };
+
+struct pf_extent {
+    size_t first, pages;
+    struct pf_mr *mr;
+};
+
+/* The registrations inside one chunk, in order. Published once, constant afterwards. */
+struct pf_extents {
+    unsigned count;
+    struct pf_extent list[];
+};
+
+struct pf_source_region {
+    const struct pf_region *region;
+    struct pf_pageset unsent;
+    struct pf_mr *whole; /* where registering costs nothing: one for all */
+    size_t chunk_pages, chunk_count;
+    struct pf_extents *_Atomic *chunks;
+};
+
+struct pf_source_memory {
+    struct pf_device *device;
+    unsigned count;
+    struct pf_source_region *regions;
+};
+
+/*
+ * Find the populated pages (they become unsent) and prepare for sending. The job is paused and
+ * stays so. -ENOMEM with a sentence if the memlock limit can't hold what has to be pinned.
+ */
+int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *device,
+                          const struct pf_regions *regions, struct pf_why *why);
+
+/* After the endpoints that send from it are closed. */
+void pf_source_memory_close(struct pf_source_memory *memory);
+
+uint64_t pf_source_memory_unsent(struct pf_source_memory *memory);
+
+/*
+ * Register the chunk that holds a page, if it isn't yet. One thread (the mover) only. A chunk that
+ * can't be registered stays so; its pages go through bounce buffers.
+ */
+void pf_source_memory_prepare(struct pf_source_region *region, struct pf_device *device,
+                              size_t page);
+
+/*
+ * The registration that covers a page, and in *pages for how many pages from there on it does; NULL
+ * if it is not registered (yet). Any thread.
+ */
+struct pf_mr *pf_source_memory_mr(const struct pf_source_region *region, size_t page,
+                                  size_t *pages);
+
+#endif

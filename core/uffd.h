@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * userfaultfd: opening it, placing pages with it. See userfaultfd(2), ioctl_userfaultfd(2) and the
+ * kernel's Documentation/admin-guide/mm/userfaultfd.rst.
+ */
+#ifndef PF_CORE_UFFD_H
+#define PF_CORE_UFFD_H
+
+#include "base/why.h"
+
+#include <linux/userfaultfd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pf_uffd {
+    int fd;
+    uint64_t features; /* UFFD_FEATURE_* that are on */
+};
+
+/* How a placement ended. */
+enum pf_placed {
+    PF_PLACED_ALL,     /* done whole */
+    PF_PLACED_EXISTS,  /* the page at *done was there already: skip it */
+    PF_PLACED_AGAIN,   /* the mapping is changing: a queued event has to be read first */
+    PF_PLACED_UNMAPPED /* nothing is mapped (any more) at *done */
+};
+
+/*
+ * Open a userfaultfd through /dev/userfaultfd, else by the system call, non-blocking (poll() on a
+ * blocking one reports an error) and never user-mode-only: a system call of the job that touches a
+ * missing page must be served too. The kernel is asked with one descriptor what it offers; the
+ * working descriptor then gets what of `wanted` is offered. -EPERM with the remedies, -ENOSYS.
+ */
+int pf_uffd_open(struct pf_uffd *uffd, uint64_t wanted, struct pf_why *why);
+void pf_uffd_close(struct pf_uffd *uffd);
+
+/*
+ * Prove on a scratch range that MISSING ranges can be registered, unregistered, woken, and filled
+ * by COPY and ZEROPAGE: what post-copy is going to rely on. Names the missing thing.
+ */
+int pf_uffd_probe(const struct pf_uffd *uffd, struct pf_why *why);
+
+/*
+ * Register a range for missing faults. *zeropage tells whether ZEROPAGE works there (it doesn't on
+ * huge pages). -errno as the kernel gives it; -ENOTSUP if COPY or WAKE isn't offered on the range.
+ */
+int pf_uffd_register(const struct pf_uffd *uffd, void *addr, size_t bytes, bool *zeropage);
+int pf_uffd_unregister(const struct pf_uffd *uffd, void *addr, size_t bytes);
+
+/*
+ * Fill missing pages with a copy of from (or with zeros) and wake who waits for them. *done gets
+ * the bytes placed before it ended. A negative errno is a real failure (-ESRCH: the process that
+ * owns the memory is gone).
+ */
+int pf_uffd_copy(const struct pf_uffd *uffd, void *to, const void *from, size_t bytes,
+                 size_t *done);
+int pf_uffd_zero(const struct pf_uffd *uffd, void *to, size_t bytes, size_t *done);
+
+/* Wake threads that wait for a page in the range, whether or not it is there. */
+int pf_uffd_wake(const struct pf_uffd *uffd, void *addr, size_t bytes);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* An engine thread that owns a lane: starting it, stopping it, and how it tells of its failure. */
+#ifndef PF_CORE_WORKER_H
+#define PF_CORE_WORKER_H
+
+#include "core/session.h"
+
+#include <pthread.h>
+
+struct pf_worker {
+    pthread_t thread;
+    bool started;
+    int stop_fd; /* eventfd, readable when the thread is to end */
+    atomic_bool stop;
+    atomic_int status; /* the thread's failure, or 0 */
+    struct pf_session *session;
+    struct pf_why why; /* read after pf_worker_stop(), or once status is set */
+    void *(*run)(void *arg);
+    void *arg;
+};
+
+/* Make the descriptor; before pf_worker_start(). */
+int pf_worker_init(struct pf_worker *worker, struct pf_session *session);
+
+/*
+ * Start run(arg) with all signals blocked: those of the job are the job's. It is pinned where the
+ * session's placement says.
+ */
+int pf_worker_start(struct pf_worker *worker, const char *name, void *(*run)(void *), void *arg);
+
+/* Ask it to end and wait. Harmless if it never started. */
+void pf_worker_stop(struct pf_worker *worker);
+
+/* Called by the thread itself: remember the first failure and wake the control thread. */
+void pf_worker_fail(struct pf_worker *worker, int status);
+
+static inline bool pf_worker_stopping(struct pf_worker *worker)
+{
+    return atomic_load_explicit(&worker->stop, memory_order_relaxed);
+}
+
+/* Copy the failure to the session; 0 if there is none. The control thread's. */
+int pf_worker_failure(struct pf_worker *worker);
+
+#endif
