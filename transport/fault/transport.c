@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "transport/fault/internal.h"
+
+const struct pf_transport pf_fault_transport = {
+    .scheme = "fault+",
+    .doc = "any other transport, in which something goes wrong (for tests)",
+    .query = pf_fault_query,
+    .device_open = pf_fault_device_open,
+    .device_close = pf_fault_device_close,
+    .mr_reg = pf_fault_mr_reg,
+    .mr_dereg = pf_fault_mr_dereg,
+    .rkey_pack = pf_fault_rkey_pack,
+    .rkey_unpack = pf_fault_rkey_unpack,
+    .lane_open = pf_fault_lane_open,
+    .lane_close = pf_fault_lane_close,
+    .progress = pf_fault_progress,
+    .lane_fd = pf_fault_lane_fd,
+    .lane_arm = pf_fault_lane_arm,
+    .listen = pf_fault_listen,
+    .listener_uri = pf_fault_listener_uri,
+    .listener_close = pf_fault_listener_close,
+    .connect = pf_fault_connect,
+    .accept = pf_fault_accept,
+    .reject = pf_fault_reject,
+    .shutdown = pf_fault_shutdown,
+    .endpoint_close = pf_fault_endpoint_close,
+    .send = pf_fault_send,
+    .recv = pf_fault_recv,
+    .write = pf_fault_write,
+    .write_imm = pf_fault_write_imm,
+    .read = pf_fault_read,
+    .flush = pf_fault_flush,
+};
