@@ -64,13 +64,24 @@ static const int status_table[] = {
     [IBV_WC_RNR_RETRY_EXC_ERR] = -ENOBUFS,
 };
 
+/*
+ * A message larger than its receive. The specification has "local length error" at the receiver
+ * and "invalid request" at the sender; rxe (Linux 6.1) says "local operation error" and "remote
+ * operation error", which mean that the receive was malformed, and ours are not.
+ */
+static bool message_too_large(enum ibv_wc_status status, const struct pf_verbs_slot *slot)
+{
+    if (slot->receive)
+        return status == IBV_WC_LOC_QP_OP_ERR || status == IBV_WC_REM_INV_REQ_ERR;
+    return slot->message && (status == IBV_WC_REM_INV_REQ_ERR || status == IBV_WC_REM_OP_ERR);
+}
+
 static int status_of(const struct ibv_wc *wc, const struct pf_verbs_slot *slot)
 {
-    /* A message that does not fit: the sender hears "invalid request", on rxe the receiver too. */
-    if (wc->status == IBV_WC_REM_INV_REQ_ERR && (slot->receive || slot->message))
-        return -EMSGSIZE;
     if (wc->status == IBV_WC_SUCCESS)
         return 0;
+    if (message_too_large(wc->status, slot))
+        return -EMSGSIZE;
     if (wc->status >= sizeof status_table / sizeof status_table[0] || !status_table[wc->status])
         return -EIO;
     return status_table[wc->status];

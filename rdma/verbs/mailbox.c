@@ -6,7 +6,8 @@
 enum {
     BYTES = 4096, /* at most one page on every architecture */
     GOODBYE = 0,  /* where the peer writes a byte that is not 0 */
-    LANDING = 64, /* where what we read from the peer's mailbox goes; never looked at */
+    MARK = 64,    /* our own such byte, which is written there */
+    LANDING = 65, /* where what we read from the peer's mailbox goes; never looked at */
 };
 
 int pf_verbs_mailbox_open(struct pf_verbs_mailbox *mailbox, struct pf_verbs_device *device,
@@ -17,6 +18,7 @@ int pf_verbs_mailbox_open(struct pf_verbs_mailbox *mailbox, struct pf_verbs_devi
     if (page == MAP_FAILED)
         return pf_why(why, -ENOMEM, "allocating %d bytes for a connection: %m", BYTES);
     mailbox->page = page;
+    mailbox->page[MARK] = 1;
     mailbox->mr =
         ibv_reg_mr_iova(device->pd, page, BYTES, 0,
                         IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ);
@@ -60,11 +62,9 @@ int pf_verbs_post_peek(struct pf_verbs_endpoint *endpoint, struct pf_op *op)
 
 int pf_verbs_post_goodbye(struct pf_verbs_endpoint *endpoint, struct pf_op *op)
 {
-    uint8_t mark = 1;
-    struct ibv_sge list = {.addr = (uintptr_t)&mark, .length = 1};
+    struct ibv_sge list = {.addr = MARK, .length = 1, .lkey = endpoint->mailbox.mr->lkey};
     struct ibv_send_wr wr = {
         .opcode = IBV_WR_RDMA_WRITE,
-        .send_flags = IBV_SEND_INLINE,
         .sg_list = &list,
         .num_sge = 1,
         .wr.rdma = {.remote_addr = GOODBYE, .rkey = endpoint->peer_mailbox_key}};

@@ -58,6 +58,14 @@ int pf_verbs_post_wr(struct pf_verbs_endpoint *endpoint, struct ibv_send_wr *wr,
     return 0;
 }
 
+static bool registered(const struct pf_sge *sgl, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!sgl[i].mr)
+            return false;
+    return true;
+}
+
 /* Takes the gather list into wr; wr's opcode and addresses are the caller's. */
 static int post_list(struct pf_verbs_endpoint *endpoint, const struct pf_sge *sgl, unsigned count,
                      struct ibv_send_wr *wr, struct pf_op *op)
@@ -66,6 +74,8 @@ static int post_list(struct pf_verbs_endpoint *endpoint, const struct pf_sge *sg
     struct ibv_sge list[PF_VERBS_GATHER];
     size_t total;
     if (!pf_sgl_valid(caps, sgl, count, &total))
+        return -EINVAL;
+    if (wr->opcode != IBV_WR_SEND && !registered(sgl, count))
         return -EINVAL;
     if (endpoint->state != PF_VERBS_CONNECTED)
         return not_postable(endpoint);
