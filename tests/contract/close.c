@@ -160,11 +160,13 @@ static void closed_by_the_target(void)
     struct pending p;
     pending_open(&p);
     rig_end_close(&p.rig.server);
+    /* Hardware, or a kernel, may have carried out everything before the close. */
+    bool complete = rig_all(p.to.bytes, p.to.len, 0x33);
     memset(p.to.bytes, 0, p.to.len);
     RIG_UNTIL(&p.rig, p.rig.client.closed && p.flush.calls);
     rig_settle(&p.rig, 100);
     CU_ASSERT_FALSE(landed(&p));
-    CU_ASSERT_NOT_EQUAL(p.flush.status, 0);
+    CU_ASSERT_TRUE(p.flush.status != 0 || complete);
     rig_end_close(&p.rig.client);
     RIG_UNTIL(&p.rig, pending_calls(&p) == PENDING + 1 + RECEIVES);
     check_all_ended_once(&p);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The back end on libibverbs and librdmacm: verbs://HOST:PORT, HOST being an address of the NIC. */
+#ifndef PF_RDMA_VERBS_VERBS_H
+#define PF_RDMA_VERBS_VERBS_H
+
+#include "transport/transport.h"
+
+extern const struct pf_transport pf_verbs_transport;
+
+#endif
