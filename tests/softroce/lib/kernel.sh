@@ -74,7 +74,7 @@ pack_initramfs() {
 prepare_kernel() {
     local series=$1 new
     kernel_dir=$cache/$series
-    mkdir -p "$cache"
+    mkdir -p "$cache" && [[ -w $cache ]] || die "can't write $cache: run from a clone of your own"
     (
         flock 9
         if [[ ! -e $kernel_dir/vmlinuz ]]; then
