@@ -8,6 +8,18 @@
 
 typedef int source_fn(hwloc_topology_t topology, const char *source);
 
+/*
+ * hwloc finds PCI devices through sysfs by itself; its PCI plugin adds their names and leaks the
+ * table of them (libpciaccess) each time. The graphics plugins open displays and drivers: nothing
+ * that should happen inside somebody's job.
+ */
+static void leave_out_plugins(hwloc_topology_t hwloc)
+{
+    static const char *const plugins[] = {"pci", "gl", "opencl", "cuda", "nvml", "rsmi"};
+    for (size_t i = 0; i < sizeof plugins / sizeof plugins[0]; i++)
+        hwloc_topology_set_components(hwloc, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, plugins[i]);
+}
+
 static int load(struct pf_topology *topology, source_fn *source, const char *what,
                 struct pf_why *why)
 {
@@ -19,6 +31,7 @@ static int load(struct pf_topology *topology, source_fn *source, const char *wha
         hwloc_topology_destroy(hwloc);
         return pf_why(why, -EINVAL, "hwloc can't read a topology from \"%.100s\"", what);
     }
+    leave_out_plugins(hwloc);
     /* NICs are I/O objects, which hwloc leaves out unless asked. */
     hwloc_topology_set_io_types_filter(hwloc, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
     if (hwloc_topology_load(hwloc) != 0) {

@@ -66,6 +66,11 @@ void pf_probe_remedy(struct pf_probe_line *line, const char *remedy, ...)
     va_end(args);
 }
 
+void pf_probe_not_built(struct pf_probe *probe, const char *name, const char *remedy)
+{
+    pf_probe_remedy(pf_probe_no(probe, name, "this build was made without it"), "%s", remedy);
+}
+
 static void print_text(const struct pf_probe *probe)
 {
     for (unsigned i = 0; i < probe->count; i++) {

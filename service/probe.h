@@ -36,13 +36,16 @@ struct pf_probe_line *pf_probe_no(struct pf_probe *probe, const char *name, cons
 void pf_probe_remedy(struct pf_probe_line *line, const char *remedy, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The no of a transport that was left out of the build. */
+void pf_probe_not_built(struct pf_probe *probe, const char *name, const char *remedy);
+
 void pf_probe_userfaultfd(struct pf_probe *probe); /* sets postcopy */
 void pf_probe_pagemap(struct pf_probe *probe);
 void pf_probe_memlock(struct pf_probe *probe);
 void pf_probe_huge_pages(struct pf_probe *probe);
 void pf_probe_machine(struct pf_probe *probe); /* kernel, CPUs, nodes, placement */
 
-/* These set transport. A back end that was not built is a no. */
+/* Each asks the library that its transport uses; they set transport. */
 void pf_probe_tcp(struct pf_probe *probe);
 void pf_probe_verbs(struct pf_probe *probe);
 void pf_probe_ofi(struct pf_probe *probe);
