@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# migrate.sh URI PROGRAM ARGUMENT...: run PROGRAM unmoved; then start it, move it in mid-run to a
+# destination that listens at URI, and compare what the two runs printed. PAGEFERRY is the command.
+set -euo pipefail
+
+if [ $# -lt 2 ]; then
+    echo "usage: PAGEFERRY=COMMAND $0 URI PROGRAM [ARGUMENT...]" >&2
+    exit 2
+fi
+uri=$1
+shift
+: "${PAGEFERRY:?is not set to the pageferry command}"
+
+work=$(mktemp -d /tmp/pf-migrate-XXXXXX)
+export PAGEFERRY_RUNTIME_DIR=$work/run
+source_pid= destination_pid=
+
+clean_up() {
+    local pid
+    for pid in $source_pid $destination_pid; do
+        kill "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+
+fail() {
+    echo "FAILED: $*" >&2
+    tail -n 20 "$work"/*.out "$work"/*.err >&2
+    exit 1
+}
+
+# field NAME KEY: a value of the job's status.
+field() {
+    "$PAGEFERRY" status "$1" --json 2>"$work/status.err" | sed -n "s/.*\"$2\": *\"\([^\"]*\)\".*/\1/p"
+}
+
+await_state() {
+    local tries=0
+    until [ "$(field "$1" state)" = "$2" ]; do
+        kill -0 "$3" 2>/dev/null || fail "$1 ended before it was $2"
+        [ $((tries += 1)) -lt 600 ] || fail "$1 was not $2 after a minute"
+        sleep 0.1
+    done
+}
+
+"$@" >"$work/unmoved.out" 2>"$work/unmoved.err" || fail "the unmoved run failed"
+
+"$PAGEFERRY" receive "$uri" --once --name destination -- "$@" \
+    >"$work/destination.out" 2>"$work/destination.err" &
+destination_pid=$!
+await_state destination waiting "$destination_pid"
+"$PAGEFERRY" run --name source -- "$@" >"$work/source.out" 2>"$work/source.err" &
+source_pid=$!
+await_state source running "$source_pid"
+"$PAGEFERRY" migrate source "$(field destination uri)" --json \
+    >"$work/migrate.out" 2>"$work/migrate.err" || fail "the migration failed"
+
+wait "$source_pid" || fail "the source ended with status $?"
+source_pid=
+wait "$destination_pid" || fail "the destination ended with status $?"
+destination_pid=
+[ ! -s "$work/source.out" ] || fail "the source printed an answer though the job had left"
+cmp "$work/unmoved.out" "$work/destination.out" || fail "the moved run printed something else"
+cat "$work/destination.out"
+cat "$work/migrate.out"
