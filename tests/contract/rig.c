@@ -52,6 +52,8 @@ void rig_host_open(struct rig_host *host, bool for_listen, const char *uri)
     };
     const struct pf_transport *transport = pf_transport_find(contract_backends, uri);
     CU_ASSERT_PTR_NOT_NULL_FATAL(transport);
+    if (!transport)
+        return; /* not reached: the compiler does not know that the assertion jumps */
     must(pf_device_open(transport, &attr, &host->device, &why), "opening a device", &why);
     rig_lane_open(host, host->device);
 }
@@ -61,10 +63,9 @@ void rig_host_close(struct rig_host *host)
     if (!host->lane)
         return;
     pf_lane_close(host->lane);
-    while (!pf_list_empty(&host->memories)) {
-        struct rig_memory *memory =
-            pf_container_of(host->memories.next, struct rig_memory, on_host);
-        pf_list_remove(&memory->on_host);
+    struct pf_list *item;
+    while ((item = pf_list_pop(&host->memories))) {
+        struct rig_memory *memory = pf_container_of(item, struct rig_memory, on_host);
         pf_mr_dereg(memory->mr);
         free(memory->whole);
     }
