@@ -6,26 +6,17 @@
 #include <stdlib.h>
 
 /* CUnit's tests take no argument: the target of the whole run is kept here, set once by main. */
-static struct {
-    const char *uri;
-    const struct pf_transport *transport;
-} target;
+static const char *target;
 
 bool rig_choose(const char *uri)
 {
-    target.uri = uri;
-    target.transport = pf_transport_find(contract_backends, uri);
-    return target.transport != NULL;
+    target = uri;
+    return pf_transport_find(contract_backends, uri) != NULL;
 }
 
 const char *rig_target(void)
 {
-    return target.uri;
-}
-
-const struct pf_transport *rig_transport(void)
-{
-    return target.transport;
+    return target;
 }
 
 void rig_skip(const char *reason)
@@ -59,7 +50,11 @@ void rig_host_open(struct rig_host *host, bool for_listen, const char *uri)
         .node = PF_NODE_ANY,
         .transports = contract_backends,
     };
-    must(pf_device_open(target.transport, &attr, &host->device, &why), "opening a device", &why);
+    const struct pf_transport *transport = pf_transport_find(contract_backends, uri);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(transport);
+    if (!transport)
+        return; /* not reached: the compiler does not know that the assertion jumps */
+    must(pf_device_open(transport, &attr, &host->device, &why), "opening a device", &why);
     rig_lane_open(host, host->device);
 }
 
@@ -68,10 +63,9 @@ void rig_host_close(struct rig_host *host)
     if (!host->lane)
         return;
     pf_lane_close(host->lane);
-    while (!pf_list_empty(&host->memories)) {
-        struct rig_memory *memory =
-            pf_container_of(host->memories.next, struct rig_memory, on_host);
-        pf_list_remove(&memory->on_host);
+    struct pf_list *item;
+    while ((item = pf_list_pop(&host->memories))) {
+        struct rig_memory *memory = pf_container_of(item, struct rig_memory, on_host);
         pf_mr_dereg(memory->mr);
         free(memory->whole);
     }
@@ -138,8 +132,8 @@ void rig_open(struct rig *rig)
 {
     struct pf_why why = {""};
     *rig = (struct rig){.requests = 0};
-    rig_host_open(&rig->server_host, true, target.uri);
-    must(pf_listen(rig->server_host.lane, target.uri, &listener_events, rig, &rig->listener, &why),
+    rig_host_open(&rig->server_host, true, target);
+    must(pf_listen(rig->server_host.lane, target, &listener_events, rig, &rig->listener, &why),
          "listening", &why);
     CU_ASSERT_EQUAL_FATAL(pf_listener_uri(rig->listener, rig->uri, sizeof rig->uri), 0);
     rig_host_open(&rig->client_host, false, rig->uri);

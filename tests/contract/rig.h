@@ -67,7 +67,6 @@ struct rig_memory {
 /* ---- the back end under test: set by main before the first test, then only read */
 bool rig_choose(const char *uri);
 const char *rig_target(void);
-const struct pf_transport *rig_transport(void);
 void rig_skip(const char *reason);
 
 /* ---- hosts and connections */

@@ -75,7 +75,7 @@ void pf_fault_listener_close(struct pf_listener *listener)
 
 /* Private data, or a copy of it in room with one bit wrong. */
 static const void *private_data(enum fault_kind kind, const void *data, size_t len,
-                                char room[PF_PRIVATE_DATA_MAX])
+                                uint8_t room[PF_PRIVATE_DATA_MAX])
 {
     if (kind != FAULT_CORRUPT || len == 0 || len > PF_PRIVATE_DATA_MAX)
         return data;
@@ -88,7 +88,8 @@ int pf_fault_connect(struct pf_lane *lane, const char *uri, const struct pf_endp
                      const void *data, size_t len, struct pf_endpoint **endpoint,
                      struct pf_why *why)
 {
-    char inner_uri[FAULT_URI_BYTES], room[PF_PRIVATE_DATA_MAX];
+    char inner_uri[FAULT_URI_BYTES];
+    uint8_t room[PF_PRIVATE_DATA_MAX];
     struct fault_plan plan;
     enum fault_kind kind;
     int err = pf_fault_parse(uri, inner_uri, &plan, why);
@@ -120,17 +121,18 @@ int pf_fault_accept(struct pf_request *request, struct pf_lane *lane,
                     const struct pf_endpoint_attr *attr, const void *data, size_t len,
                     struct pf_endpoint **endpoint, struct pf_why *why)
 {
-    char room[PF_PRIVATE_DATA_MAX];
+    uint8_t room[PF_PRIVATE_DATA_MAX];
     enum fault_kind kind;
     int err = pf_fault_before(device_of(lane), "accepting", &kind, why);
-    struct fault_endpoint *self = NULL;
-    if (err == 0) {
-        self = pf_fault_endpoint_make(pf_container_of(lane, struct fault_lane, base), attr);
-        err = self ? 0 : pf_why(why, -ENOMEM, "accepting: out of memory");
-    }
     if (err) {
         pf_fault_reject(request, NULL, 0);
         return err;
+    }
+    struct fault_endpoint *self =
+        pf_fault_endpoint_make(pf_container_of(lane, struct fault_lane, base), attr);
+    if (!self) {
+        pf_fault_reject(request, NULL, 0);
+        return pf_why(why, -ENOMEM, "accepting: out of memory");
     }
     struct pf_endpoint_attr inner_attr = pf_fault_endpoint_attr(self, attr);
     struct fault_request *outer = pf_container_of(request, struct fault_request, base);

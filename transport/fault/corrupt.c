@@ -11,10 +11,10 @@ struct twisted {
     struct pf_mr *copy_mr; /* the inner registration of copy */
     struct pf_sge sgl[FAULT_MAX_GATHER];
     unsigned count;
-    char copy[]; /* what is sent or written instead of the caller's data */
+    uint8_t copy[]; /* what is sent or written instead of the caller's data */
 };
 
-static const char wrong_bit = 0x10;
+static const uint8_t wrong_bit = 0x10;
 
 static void free_twisted(struct twisted *self)
 {
@@ -28,7 +28,7 @@ static void flip(const struct twisted *self, size_t offset)
 {
     for (unsigned i = 0; i < self->count; i++) {
         if (offset < self->sgl[i].len) {
-            ((char *)self->sgl[i].addr)[offset] ^= wrong_bit;
+            ((uint8_t *)self->sgl[i].addr)[offset] ^= wrong_bit;
             return;
         }
         offset -= self->sgl[i].len;
@@ -72,7 +72,7 @@ static int post_incoming(struct fault_endpoint *endpoint, const struct fault_pos
     return err;
 }
 
-static void gather(const struct fault_post *post, char *to)
+static void gather(const struct fault_post *post, uint8_t *to)
 {
     for (unsigned i = 0; i < post->count; i++) {
         memcpy(to, post->sgl[i].addr, post->sgl[i].len);

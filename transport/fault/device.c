@@ -15,12 +15,13 @@ static int look_up(const struct pf_device_attr *attr, struct pf_device_attr *inn
     *inner = *attr;
     inner->uri = uri;
     *transport = attr->transports ? pf_transport_find(attr->transports, uri) : NULL;
-    if (!*transport)
-        return pf_why(why, -EINVAL,
-                      "opening \"%s\": this build has no transport for \"%s\"; pageferry probe "
-                      "lists those it has",
-                      attr->uri, uri);
-    return 0;
+    if (*transport)
+        return 0;
+    pf_why(why, -EINVAL,
+           "opening \"%s\": this build has no transport for \"%s\"; pageferry probe lists those it "
+           "has",
+           attr->uri, uri);
+    return -EINVAL;
 }
 
 static void limit_caps(struct pf_caps *caps)
