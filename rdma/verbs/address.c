@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 int pf_verbs_resolve(const char *host, const char *port, struct sockaddr_storage *address,
@@ -44,7 +45,7 @@ const char *pf_verbs_address_text(const struct sockaddr_storage *address,
         address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     if (getnameinfo((const struct sockaddr *)address, size, text, PF_VERBS_ADDRESS_TEXT, NULL, 0,
                     NI_NUMERICHOST) != 0)
-        strcpy(text, "?");
+        snprintf(text, PF_VERBS_ADDRESS_TEXT, "?");
     return text;
 }
 

@@ -125,20 +125,18 @@ static void complete(struct pf_verbs_lane *lane, const struct ibv_wc *wc)
         take_receive(op, wc, &bytes);
     pf_list_remove(&op->link);
     pf_verbs_slot_put(lane, (uint32_t)wc->wr_id);
+    if (receive)
+        endpoint->recvs--;
+    else if (op != &endpoint->own)
+        endpoint->sends--;
     if (status != 0)
         note_failure(endpoint, wc, status);
 
-    if (op == &endpoint->own) {
+    if (op == &endpoint->own)
         pf_verbs_own_done(endpoint, status);
-        return;
-    }
-    if (receive)
-        endpoint->recvs--;
     else
-        endpoint->sends--;
-    make_ready(lane, op, status, bytes);
-    if (endpoint->state == PF_VERBS_DRAINING)
-        pf_verbs_drained(endpoint);
+        make_ready(lane, op, status, bytes);
+    pf_verbs_ended_one(endpoint);
 }
 
 bool pf_verbs_reap(struct pf_verbs_lane *lane, unsigned budget)

@@ -120,6 +120,8 @@ unsigned pf_verbs_connection_event(struct pf_verbs_cm_owner *owner,
                                    const struct pf_verbs_cm_event *event)
 {
     struct pf_verbs_endpoint *endpoint = pf_container_of(owner, struct pf_verbs_endpoint, owner);
+    if (event->type == RDMA_CM_EVENT_DISCONNECTED)
+        pf_verbs_disconnected(endpoint);
     if (endpoint->state == PF_VERBS_ENDED)
         return 0;
     switch (event->type) {
@@ -142,9 +144,6 @@ unsigned pf_verbs_connection_event(struct pf_verbs_cm_owner *owner,
     case RDMA_CM_EVENT_UNREACHABLE:
     case RDMA_CM_EVENT_CONNECT_ERROR:
         failed(endpoint, event, -ETIMEDOUT);
-        break;
-    case RDMA_CM_EVENT_DISCONNECTED:
-        pf_verbs_disconnected(endpoint);
         break;
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
         pf_verbs_fail(endpoint, -EIO);
@@ -282,7 +281,7 @@ int pf_verbs_accept(struct pf_request *base, struct pf_lane *lane,
                     struct pf_endpoint **out, struct pf_why *why)
 {
     struct pf_verbs_request *request = pf_container_of(base, struct pf_verbs_request, base);
-    struct pf_verbs_endpoint *endpoint;
+    struct pf_verbs_endpoint *endpoint = NULL;
     int rc = len <= PF_PRIVATE_DATA_MAX
                  ? take_request(request, pf_verbs_lane(lane), attr, &endpoint, why)
                  : pf_why(why, -EINVAL, "accepting with %zu bytes of private data: at most %d", len,

@@ -2,6 +2,7 @@
 #include "rdma/verbs/objects.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,7 +72,7 @@ static int bind_towards(struct pf_verbs_device *device, const struct pf_uri *uri
            device->peer.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                               : sizeof(struct sockaddr_in));
     pf_verbs_set_port(&device->local, PORT_ANY);
-    strcpy(device->peer_host, uri->host);
+    snprintf(device->peer_host, sizeof device->peer_host, "%s", uri->host);
     return 0;
 }
 

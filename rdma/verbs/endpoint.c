@@ -120,7 +120,8 @@ void pf_verbs_endpoint_close(struct pf_endpoint *base)
 {
     struct pf_verbs_endpoint *endpoint = pf_verbs_endpoint(base);
     struct pf_verbs_lane *lane = pf_verbs_lane_of(endpoint);
-    if (endpoint->state >= PF_VERBS_ACCEPTING && endpoint->state < PF_VERBS_ENDED)
+    if ((endpoint->state >= PF_VERBS_ACCEPTING && endpoint->state < PF_VERBS_ENDED) ||
+        endpoint->owes_disconnect)
         rdma_disconnect(endpoint->id);
     unlist_in_device(endpoint);
     rdma_destroy_qp(endpoint->id);
@@ -140,28 +141,38 @@ void pf_verbs_make_due(struct pf_verbs_endpoint *endpoint)
     pf_list_append(&pf_verbs_lane_of(endpoint)->due, &endpoint->due_link);
 }
 
-/* Disconnecting moves the queue pair to error, which flushes it, and tells the peer. */
 static void end(struct pf_verbs_endpoint *endpoint, int error)
 {
     endpoint->error = error;
     endpoint->state = PF_VERBS_ENDED;
     endpoint->owes_closed = true;
-    rdma_disconnect(endpoint->id);
+    endpoint->ticks = PF_VERBS_FLUSH_TICKS;
     pf_verbs_make_due(endpoint);
+}
+
+/* Disconnecting moves the queue pair to error, which flushes it, and tells the peer. */
+static void end_and_disconnect(struct pf_verbs_endpoint *endpoint, int error)
+{
+    end(endpoint, error);
+    rdma_disconnect(endpoint->id);
 }
 
 void pf_verbs_fail(struct pf_verbs_endpoint *endpoint, int error)
 {
-    if (endpoint->state != PF_VERBS_ENDED)
-        end(endpoint, error);
-    else if (endpoint->guessed)
+    if (endpoint->state != PF_VERBS_ENDED) {
+        end_and_disconnect(endpoint, error);
+    } else if (endpoint->guessed) {
+        endpoint->guessed = false;
         endpoint->error = error;
-    endpoint->guessed = false;
+        pf_verbs_make_due(endpoint);
+    }
 }
 
 /*
- * The queue pair failed and the reason is not known, or not yet: the completion that tells may
- * still be in the queue, and overrules this if it comes before closed() was called.
+ * The queue pair is in error and we don't know why: what is posted is being flushed, and if one
+ * of these operations was the reason, its completion overrules the guess. Or the reason is a
+ * request of the peer's, and it is being told: a disconnect now could overtake that and leave the
+ * peer as ignorant as we are. So the disconnect goes out with the next tick, or the close.
  */
 void pf_verbs_fail_unknown(struct pf_verbs_endpoint *endpoint)
 {
@@ -169,17 +180,23 @@ void pf_verbs_fail_unknown(struct pf_verbs_endpoint *endpoint)
         return;
     end(endpoint, -ECONNRESET);
     endpoint->guessed = true;
+    endpoint->owes_disconnect = true;
 }
 
 /* After LEAVING the peer only confirms; otherwise it hung up, in order if it said goodbye. */
 void pf_verbs_disconnected(struct pf_verbs_endpoint *endpoint)
 {
+    pf_verbs_reap(pf_verbs_lane_of(endpoint), UINT32_MAX); /* what completed before counts first */
+    if (endpoint->owes_disconnect) {
+        endpoint->owes_disconnect = false;
+        rdma_disconnect(endpoint->id);
+    }
     if (endpoint->state == PF_VERBS_ENDED)
         return;
-    if (endpoint->state == PF_VERBS_LEAVING || pf_verbs_mailbox_goodbye(&endpoint->mailbox))
-        end(endpoint, 0);
-    else
-        pf_verbs_fail_unknown(endpoint);
+    bool in_order =
+        endpoint->state == PF_VERBS_LEAVING || pf_verbs_mailbox_goodbye(&endpoint->mailbox);
+    end_and_disconnect(endpoint, in_order ? 0 : -ECONNRESET);
+    endpoint->guessed = !in_order;
 }
 
 void pf_verbs_refused(struct pf_verbs_endpoint *endpoint, const struct pf_verbs_hello *hello)
@@ -187,7 +204,7 @@ void pf_verbs_refused(struct pf_verbs_endpoint *endpoint, const struct pf_verbs_
     if (endpoint->state == PF_VERBS_ENDED)
         return;
     pf_verbs_keep_data(endpoint, hello);
-    end(endpoint, -ECONNREFUSED);
+    end_and_disconnect(endpoint, -ECONNREFUSED);
 }
 
 void pf_verbs_keep_data(struct pf_verbs_endpoint *endpoint, const struct pf_verbs_hello *hello)
@@ -198,11 +215,8 @@ void pf_verbs_keep_data(struct pf_verbs_endpoint *endpoint, const struct pf_verb
 
 /* ---- hanging up ---- */
 
-/* Called whenever an operation has ended; goes on when the last one has. */
-void pf_verbs_drained(struct pf_verbs_endpoint *endpoint)
+static void say_goodbye(struct pf_verbs_endpoint *endpoint)
 {
-    if (endpoint->state != PF_VERBS_DRAINING || endpoint->sends > 0 || endpoint->own_posted)
-        return;
     endpoint->state = PF_VERBS_HANGUP;
     endpoint->own_posted = true;
     if (pf_verbs_post_goodbye(endpoint, &endpoint->own) != 0) {
@@ -211,28 +225,33 @@ void pf_verbs_drained(struct pf_verbs_endpoint *endpoint)
     }
 }
 
+void pf_verbs_ended_one(struct pf_verbs_endpoint *endpoint)
+{
+    if (endpoint->state == PF_VERBS_DRAINING && endpoint->sends == 0 && !endpoint->own_posted)
+        say_goodbye(endpoint);
+    else if (endpoint->guessed && endpoint->owes_closed && pf_list_empty(&endpoint->posted))
+        pf_verbs_make_due(endpoint);
+}
+
 void pf_verbs_shutdown(struct pf_endpoint *base)
 {
     struct pf_verbs_endpoint *endpoint = pf_verbs_endpoint(base);
     if (endpoint->state < PF_VERBS_CONNECTED) {
-        end(endpoint, 0);
+        end_and_disconnect(endpoint, 0);
     } else if (endpoint->state == PF_VERBS_CONNECTED) {
         endpoint->state = PF_VERBS_DRAINING;
-        pf_verbs_drained(endpoint);
+        pf_verbs_ended_one(endpoint); /* perhaps there was none */
     }
 }
 
 void pf_verbs_own_done(struct pf_verbs_endpoint *endpoint, int status)
 {
     endpoint->own_posted = false;
-    if (status != 0)
-        return; /* the endpoint has failed with it already */
-    if (endpoint->state == PF_VERBS_HANGUP) {
-        endpoint->state = PF_VERBS_LEAVING;
-        endpoint->ticks = PF_VERBS_HANGUP_TICKS;
-        rdma_disconnect(endpoint->id);
-    }
-    pf_verbs_drained(endpoint);
+    if (status != 0 || endpoint->state != PF_VERBS_HANGUP)
+        return;
+    endpoint->state = PF_VERBS_LEAVING;
+    endpoint->ticks = PF_VERBS_HANGUP_TICKS;
+    rdma_disconnect(endpoint->id);
 }
 
 /* ---- time ---- */
@@ -251,16 +270,28 @@ static void probe(struct pf_verbs_endpoint *endpoint)
     endpoint->busy = false;
 }
 
+static void out_of_time(struct pf_verbs_endpoint *endpoint)
+{
+    if (endpoint->state < PF_VERBS_CONNECTED) {
+        pf_verbs_fail(endpoint, -ETIMEDOUT);
+    } else if (endpoint->state == PF_VERBS_LEAVING) {
+        pf_verbs_disconnected(endpoint);
+    } else if (endpoint->state == PF_VERBS_ENDED && endpoint->owes_closed) {
+        endpoint->guessed = false;
+        pf_verbs_make_due(endpoint);
+    }
+}
+
 void pf_verbs_tick(struct pf_verbs_endpoint *endpoint)
 {
+    if (endpoint->owes_disconnect) {
+        endpoint->owes_disconnect = false;
+        rdma_disconnect(endpoint->id);
+    }
     if (endpoint->state == PF_VERBS_CONNECTED)
         probe(endpoint);
-    else if (endpoint->ticks > 0 && --endpoint->ticks == 0) {
-        if (endpoint->state == PF_VERBS_LEAVING)
-            pf_verbs_disconnected(endpoint);
-        else if (endpoint->state < PF_VERBS_CONNECTED)
-            pf_verbs_fail(endpoint, -ETIMEDOUT);
-    }
+    else if (endpoint->ticks > 0 && --endpoint->ticks == 0)
+        out_of_time(endpoint);
 }
 
 /* ---- telling the owner ---- */
@@ -273,8 +304,8 @@ void pf_verbs_established(struct pf_verbs_endpoint *endpoint)
 }
 
 /*
- * One callback at most. closed() waits until the completion queue has been found empty: what
- * arrived before the end is delivered before it, and the true error is known.
+ * One callback at most. closed() waits until the completion queue has been found empty, so that
+ * what arrived before the end is delivered before it; and with a guess until all is flushed.
  */
 unsigned pf_verbs_report(struct pf_verbs_endpoint *endpoint, bool drained)
 {
@@ -290,7 +321,7 @@ unsigned pf_verbs_report(struct pf_verbs_endpoint *endpoint, bool drained)
         events->connected(endpoint->base.ctx, &endpoint->base, endpoint->data, endpoint->data_len);
         return 1;
     }
-    if (!endpoint->owes_closed)
+    if (!endpoint->owes_closed || (endpoint->guessed && !pf_list_empty(&endpoint->posted)))
         return 0;
     if (!drained) {
         pf_verbs_make_due(endpoint);

@@ -57,6 +57,7 @@ enum {
     /* Ticks of a lane's timer, one a second and the first up to a second early. */
     PF_VERBS_CONNECT_TICKS = 6,
     PF_VERBS_HANGUP_TICKS = 3,
+    PF_VERBS_FLUSH_TICKS = 3,
 
     PF_VERBS_ADDRESS_TEXT = 64, /* a numeric address with its scope */
 };
@@ -178,8 +179,8 @@ struct pf_verbs_endpoint {
     struct rdma_cm_id *id;
     enum pf_verbs_state state;
     int error;
-    bool guessed; /* error gives way to that of a completion, if one still comes */
-    bool owes_connected, owes_closed;
+    bool guessed; /* error gives way to that of a completion, if one of those flushed tells */
+    bool owes_connected, owes_closed, owes_disconnect;
     bool busy;      /* something was sent since the last tick */
     unsigned ticks; /* left for the state */
     atomic_int async_error;
@@ -336,7 +337,8 @@ void pf_verbs_fail(struct pf_verbs_endpoint *endpoint, int error);
 void pf_verbs_fail_unknown(struct pf_verbs_endpoint *endpoint);
 void pf_verbs_refused(struct pf_verbs_endpoint *endpoint, const struct pf_verbs_hello *hello);
 void pf_verbs_disconnected(struct pf_verbs_endpoint *endpoint);
-void pf_verbs_drained(struct pf_verbs_endpoint *endpoint);
+/* After each completed operation; own_done is that of the endpoint's own before. */
+void pf_verbs_ended_one(struct pf_verbs_endpoint *endpoint);
 void pf_verbs_own_done(struct pf_verbs_endpoint *endpoint, int status);
 void pf_verbs_tick(struct pf_verbs_endpoint *endpoint);
 /* drained: the completion queue is empty, so closed() may be called. Returns callbacks made. */
