@@ -36,7 +36,7 @@ static int check_directory(bool create, struct pf_why *why)
 /* On a unix socket the send time-out also bounds connect(), which ends with EAGAIN then. */
 static int connect_within(int fd, const struct sockaddr_un *address, unsigned timeout_ms)
 {
-    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000L};
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0)
         return -errno;
     if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0)

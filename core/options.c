@@ -343,7 +343,10 @@ void pf_options_variable(unsigned index, char out[PF_OPTION_TEXT_MAX])
 {
     int used = snprintf(out, PF_OPTION_TEXT_MAX, "PAGEFERRY_%s", pf_option_table[index].name);
     for (int i = 0; i < used && i < PF_OPTION_TEXT_MAX; i++)
-        out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
+        if (out[i] == '-')
+            out[i] = '_';
+        else if (out[i] >= 'a' && out[i] <= 'z')
+            out[i] = (char)(out[i] - 'a' + 'A');
 }
 
 int pf_options_from_environment(struct pf_options *options, struct pf_why *why)

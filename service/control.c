@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -41,13 +43,15 @@ static int send_all(int fd, const char *data, size_t length)
     return 0;
 }
 
+/* In one piece: the job acts on the line's end, so what failed to be sent was not asked. */
 int pf_control_send(struct pf_control *control, struct json_object *request, struct pf_why *why)
 {
-    size_t length;
-    const char *text = json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN, &length);
-    int error = text ? send_all(control->fd, text, length) : -ENOMEM;
-    if (!error)
-        error = send_all(control->fd, "\n", 1);
+    char *line = NULL;
+    int length =
+        asprintf(&line, "%s\n", json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN));
+    int error = length < 0 ? -ENOMEM : send_all(control->fd, line, (size_t)length);
+    if (length >= 0)
+        free(line);
     if (error)
         return pf_why(why, error, "can't send a request to job \"%s\": %s", control->name,
                       strerror(-error));

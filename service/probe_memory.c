@@ -104,12 +104,10 @@ static void probe_pool(struct pf_probe *probe, const char *name, unsigned kib)
 {
     unsigned long total = 0;
     unsigned long unused = 0;
-    struct pf_probe_line *line;
     if (pool_count(kib, "nr_hugepages", &total) || pool_count(kib, "free_hugepages", &unused)) {
-        line = pf_probe_no(probe, name, "the kernel or the CPU has no pages of this size");
+        pf_probe_no(probe, name, "the kernel or the CPU has no pages of this size");
     } else if (total == 0) {
-        line = pf_probe_no(probe, name, "the pool is empty");
-        pf_probe_remedy(line,
+        pf_probe_remedy(pf_probe_no(probe, name, "the pool is empty"),
                         "for jobs that use them: write a number to "
                         "/sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages",
                         kib);

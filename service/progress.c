@@ -20,7 +20,11 @@ static const uint64_t PLAIN_INTERVAL_NS = UINT64_C(1000000000);
 
 void pf_progress_open(struct pf_progress_view *view, FILE *out)
 {
-    *view = (struct pf_progress_view){.out = out, .terminal = isatty(fileno(out)) == 1};
+    *view = (struct pf_progress_view){
+        .out = out,
+        .terminal = isatty(fileno(out)) == 1,
+        .rate = PF_UNKNOWN,
+    };
 }
 
 /* 0 to 100, or -1 where the job has not said how much there is. */
@@ -65,13 +69,14 @@ static void add_amounts(char *line, size_t size, const struct pf_record *record)
     }
 }
 
+/* Percentiles of nothing are no figures: a source may know of no fault yet. */
 static void add_faults(char *line, size_t size, const struct pf_record *record)
 {
     char p50[32];
     char p99[32];
     if (record->faults >= 0)
         add(line, size, "  %" PRId64 " faults", record->faults);
-    if (record->service_p50_us >= 0 && record->service_p99_us >= 0) {
+    if (record->service_p50_us >= 0 && record->service_p99_us > 0) {
         pf_human_time(record->service_p50_us, p50, sizeof p50);
         pf_human_time(record->service_p99_us, p99, sizeof p99);
         add(line, size, "  p50 %s p99 %s", p50, p99);
@@ -131,23 +136,41 @@ static void show_plain(struct pf_progress_view *view, const struct pf_record *re
 {
     char line[LINE_MAX_BYTES] = "";
     uint64_t now = pf_now_ns();
-    if (view->last_ns != 0 && now - view->last_ns < PLAIN_INTERVAL_NS)
+    if (view->plain_ns != 0 && now - view->plain_ns < PLAIN_INTERVAL_NS)
         return;
-    view->last_ns = now;
+    view->plain_ns = now;
     add_amounts(line, sizeof line, record);
     add_faults(line, sizeof line, record);
     fprintf(view->out, "%s: %s%s\n", record->name, record->state, line);
     fflush(view->out);
 }
 
+/* Smoothed: single intervals of 100 ms jump. */
+static void estimate_rate(struct pf_progress_view *view, const struct pf_record *record)
+{
+    uint64_t now = pf_now_ns();
+    int64_t moved = view->record_remaining - record->remaining_bytes;
+    if (view->record_ns != 0 && moved > 0 && now > view->record_ns) {
+        double rate = (double)moved * 1e9 / (double)(now - view->record_ns);
+        view->rate =
+            view->rate < 0 ? (int64_t)rate : (int64_t)(0.7 * (double)view->rate + 0.3 * rate);
+    }
+    view->record_ns = now;
+    view->record_remaining = record->remaining_bytes;
+}
+
 void pf_progress_show(struct pf_progress_view *view, const struct pf_record *record)
 {
     char line[LINE_MAX_BYTES];
+    struct pf_record shown = *record;
+    estimate_rate(view, record);
+    if (shown.bytes_per_second < 0)
+        shown.bytes_per_second = view->rate;
     if (!view->terminal) {
-        show_plain(view, record);
+        show_plain(view, &shown);
         return;
     }
-    pf_progress_bar(record, columns_of(view->out), line, sizeof line);
+    pf_progress_bar(&shown, columns_of(view->out), line, sizeof line);
     fprintf(view->out, "\r%s\033[K", line);
     fflush(view->out);
     view->drawn = true;
@@ -182,8 +205,11 @@ void pf_progress_summary(FILE *out, const struct pf_record *record)
     }
     add_time(line, sizeof line, " in", record->total_us);
     add_time(line, sizeof line, ", downtime", record->downtime_us);
-    if (record->bytes_per_second >= 0) {
-        pf_human_rate(record->bytes_per_second, text, sizeof text);
+    int64_t rate = record->bytes_per_second;
+    if (rate < 0 && record->total_bytes >= 0 && record->total_us > 0)
+        rate = (int64_t)((double)record->total_bytes * 1e6 / (double)record->total_us);
+    if (rate >= 0) {
+        pf_human_rate(rate, text, sizeof text);
         add(line, sizeof line, ", %s", text);
     }
     fprintf(out, "%s: %s%s\n", record->name, record->state, line);

@@ -14,18 +14,22 @@
 struct pf_progress_view {
     FILE *out;
     bool terminal;
-    bool drawn;       /* there is a bar to be wiped */
-    uint64_t last_ns; /* of the last plain line; 0: none yet */
+    bool drawn;         /* there is a bar to be wiped */
+    uint64_t plain_ns;  /* time of the last plain line; 0: none yet */
+    uint64_t record_ns; /* time and remaining bytes of the last record, for the rate */
+    int64_t record_remaining;
+    int64_t rate;
 };
 
 void pf_progress_open(struct pf_progress_view *view, FILE *out);
 
+/* A record without a rate gets the one that it and its predecessors show. */
 void pf_progress_show(struct pf_progress_view *view, const struct pf_record *record);
 
 /* Wipe the bar, so that what is printed next stands on a line of its own. */
 void pf_progress_close(struct pf_progress_view *view);
 
-/* The closing lines of a migration. */
+/* The closing lines of a migration; the mean rate is worked out if the record has none. */
 void pf_progress_summary(FILE *out, const struct pf_record *record);
 
 /* For tests: the bar as drawn in that many columns, without cursor movements. */

@@ -82,8 +82,7 @@ static void longest_line(void)
 {
     struct pf_control control;
     int64_t value;
-    char *line = malloc(PF_CONTROL_LINE_MAX + 2);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(line);
+    static char line[PF_CONTROL_LINE_MAX + 2];
     memset(line, ' ', PF_CONTROL_LINE_MAX + 1);
     memcpy(line, "{\"n\":5}", 7);
 
@@ -101,7 +100,6 @@ static void longest_line(void)
     CU_ASSERT_EQUAL(next(&control, &value), -EPROTO);
     close(job);
     pf_control_close(&control);
-    free(line);
 }
 
 static void no_objects(void)

@@ -2,6 +2,7 @@
 /* Placement on machines that are not there: two nodes of four cores with two threads each. */
 #include "numa/placement.h"
 
+#include "numa/nic.h"
 #include "tests/suite.h"
 
 #include <errno.h>
@@ -210,6 +211,21 @@ static void applied(void)
     CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+/* The one interface that every machine has. */
+static void nic_of_host(void)
+{
+    char nic[IF_NAMESIZE];
+    CU_ASSERT_TRUE(pf_nic_of_host("127.0.0.1", true, nic));
+    CU_ASSERT_STRING_EQUAL(nic, "lo");
+    CU_ASSERT_TRUE(pf_nic_of_host("127.0.0.1", false, nic));
+    CU_ASSERT_STRING_EQUAL(nic, "lo");
+    CU_ASSERT_FALSE(pf_nic_of_host("0.0.0.0", true, nic));
+    CU_ASSERT_FALSE(pf_nic_of_host("192.0.2.1", true, nic));
+    CU_ASSERT_FALSE(pf_nic_of_host("", true, nic));
+    CU_ASSERT_FALSE(pf_nic_of_host("no host has this name", false, nic));
+    CU_ASSERT_STRING_EQUAL(nic, "");
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
@@ -226,6 +242,7 @@ int main(int argc, char **argv)
         {"asked node", asked_node},
         {"bad nodes", bad_nodes},
         {"applied", applied},
+        {"NIC of a host", nic_of_host},
         {NULL, NULL},
     };
     return pf_suite_run("placement", tests, argc > 1 ? argv[1] : NULL);
