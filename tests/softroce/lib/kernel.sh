@@ -74,7 +74,9 @@ pack_initramfs() {
 prepare_kernel() {
     local series=$1 new
     kernel_dir=$cache/$series
-    mkdir -p "$cache" && [[ -w $cache ]] || die "can't write $cache: run from a clone of your own"
+    if ! mkdir -p "$cache" || [[ ! -w $cache ]]; then
+        die "can't write $cache: run from a clone of your own"
+    fi
     (
         flock 9
         if [[ ! -e $kernel_dir/vmlinuz ]]; then

@@ -1,48 +1,57 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
 # The host's tools, and Debian packages that are unpacked without being installed.
-: "${exit_skipped:?}"
-
-# What must exist, and the package that brings it.
+# What must exist, and the package that brings it: everywhere, and for the VM.
 readonly host_tools="
-qemu-system-x86_64            qemu-system-x86
-/usr/bin/busybox              busybox-static
 /etc/libibverbs.d/rxe.driver  ibverbs-providers
 ibv_devinfo                   ibverbs-utils
 rping                         rdmacm-utils
 ib_write_bw                   perftest
 rdma                          iproute2
+"
+readonly vm_tools="
+qemu-system-x86_64            qemu-system-x86
+/usr/bin/busybox              busybox-static
 modprobe                      kmod
 xz                            xz-utils
 setpriv                       util-linux
 "
 
+# missing_packages TOOLS: TOOLS is one of the two lists, or both.
 missing_packages() {
     local tool package
     while read -r tool package; do
         [[ -z $tool ]] || command -v "$tool" >/dev/null || [[ -e $tool ]] || echo "$package"
-    done <<<"$host_tools"
+    done <<<"$1"
 }
 
 apt_get() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -o APT::Sandbox::User=root "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 "$@"
 }
 
-# Exits with exit_skipped where the packages can't be had: the only reason for ctest to skip.
-install_host_tools() {
-    local packages=()
-    mapfile -t packages < <(missing_packages | sort -u)
+# install_tools TOOLS STATUS: exits with STATUS where the packages can't be had.
+install_tools() {
+    local status=$2 packages=()
+    mapfile -t packages < <(missing_packages "$1" | sort -u)
     ((${#packages[@]})) || return 0
     if ((EUID != 0)); then
         say "not installed: ${packages[*]}; as root: apt-get install ${packages[*]}"
-        exit "$exit_skipped"
+        exit "$status"
     fi
     say "installing ${packages[*]}"
     if ! { apt_get install --no-install-recommends "${packages[@]}" ||
         { apt_get update && apt_get install --no-install-recommends "${packages[@]}"; }; } >&2; then
         say "can't install ${packages[*]}: see apt-get's message above"
-        exit "$exit_skipped"
+        exit "$status"
     fi
+}
+
+install_host_tools() {
+    install_tools "$host_tools" "$1"
+}
+
+install_vm_tools() {
+    install_tools "$vm_tools" "$1"
 }
 
 # download_package PACKAGE DIR: leave PACKAGE's .deb in the empty DIR. The lists of a fresh

@@ -22,7 +22,7 @@ stop_vms() {
 }
 
 new_run() {
-    run_dir=$(mktemp -d -t softroce.XXXXXX)
+    run_dir=$(mktemp -d /tmp/softroce.XXXXXX)
     trap stop_vms EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -34,7 +34,7 @@ passed_variables() {
     local name
     for name in $(compgen -e); do
         case $name in
-        PAGEFERRY_* | FI_* | RDMAV_* | IBV_* | MLX5_*) declare -p "$name" ;;
+        PAGEFERRY_* | SUITE_SECONDS | FI_* | RDMAV_* | IBV_* | MLX5_*) declare -p "$name" ;;
         esac
     done
 }
@@ -151,6 +151,13 @@ show_vm() {
     tail -n 20 "$run_dir/qemu$1" "$run_dir/console$1" 2>/dev/null | tr -d '\r' >&2
 }
 
+# A host b that ended by itself is why host a waited.
+show_dead_host_b() {
+    ((hosts == 2)) && ! kill -0 "${vm_pids[1]}" 2>/dev/null || return 0
+    show_vm 2
+    say "host b's VM ended early; above, the end of its console"
+}
+
 # run_in_vm COMMAND...: returns its exit status; its output went to ours while it ran.
 run_in_vm() {
     local ended=0
@@ -168,6 +175,7 @@ run_in_vm() {
     if [[ -e $run_dir/share/status ]]; then
         return "$(<"$run_dir/share/status")"
     elif ((ended == exit_timeout)); then
+        show_dead_host_b
         say "the time limit of $time_limit s has passed (--timeout)"
         return "$exit_timeout"
     fi
