@@ -13,8 +13,5 @@ const struct pf_transport *const pf_backends[] = {
 #ifdef PAGEFERRY_HAVE_VERBS
     &pf_verbs_transport,
 #endif
-    &pf_tcp_transport,
-    &pf_inproc_transport,
-    &pf_fault_transport,
-    NULL,
+    &pf_tcp_transport,   &pf_inproc_transport, &pf_fault_transport, NULL,
 };

@@ -581,7 +581,6 @@ static int prepare(struct pf_destination *destination, struct ferry_job *job)
     destination->session = (struct pf_session){
         .options = &job->options,
         .counters = counters,
-        .placement = job->placement,
         .cancel = &job->cancel,
         .wake_fd = -1,
     };
@@ -622,6 +621,9 @@ static int serve(struct pf_destination *destination, struct ferry_job *job, stru
     struct pf_session *session = &destination->session;
     int error = prepare(destination, job);
     pf_job_attach_session(job, session);
+    if (!error)
+        error = pf_job_place(job, true, &session->why);
+    session->placement = job->placement;
     if (!error)
         error = run_steps(destination);
     if (!error)

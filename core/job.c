@@ -6,6 +6,7 @@
 #include "core/agent.h"
 #include "core/exit_status.h"
 #include "core/session.h"
+#include "numa/nic.h"
 #include "transport/uri.h"
 
 #include <signal.h>
@@ -173,22 +174,6 @@ int ferry_job_receive(struct ferry_job *job, const char *uri,
 /* ---- starting
  * --------------------------------------------------------------------------------------------- */
 
-/* The engine's threads keep away from where the job's run; that is known only now. */
-static int choose_placement(struct ferry_job *job, struct pf_why *why)
-{
-    struct pf_topology topology;
-    struct pf_placement_request request = {.mode = job->options.placement};
-    int error = pf_process_affinity(&request.job, why);
-    if (!error)
-        error = pf_topology_load(&topology, why);
-    if (error)
-        return error;
-    pf_topology_allowed_cpus(&topology, &request.allowed);
-    error = pf_placement_choose(&topology, &request, &job->placement, why);
-    pf_topology_unload(&topology);
-    return error;
-}
-
 /* With the lock held. */
 static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf_why *why)
 {
@@ -236,15 +221,12 @@ int ferry_job_start(struct ferry_job *job)
     struct pf_why why = {""};
     if (job->started)
         return -EBUSY;
-    int error = choose_placement(job, &why);
-    if (error)
-        return failed(job, error, &why);
     job->started = true;
     if (!job->incoming[0]) {
         pf_job_set_phase(job, PF_PHASE_RUNNING);
         return FERRY_FRESH;
     }
-    error = start_arrival(job, &why);
+    int error = start_arrival(job, &why);
     return error ? failed(job, error, &why) : FERRY_ARRIVED;
 }
 
@@ -318,6 +300,40 @@ int ferry_job_safepoint(struct ferry_job *job)
 
 /* ---- for the sessions
  * ------------------------------------------------------------------------------------------ */
+
+static int choose_placement(struct ferry_job *job, const char *nic, struct pf_placement *placement,
+                            struct pf_why *why)
+{
+    struct pf_topology topology;
+    struct pf_placement_request request = {.mode = job->options.placement, .nic = nic};
+    int error = pf_process_affinity(&request.job, why);
+    if (!error)
+        error = pf_topology_load(&topology, why);
+    if (error)
+        return error;
+    pf_topology_allowed_cpus(&topology, &request.allowed);
+    error = pf_placement_choose(&topology, &request, placement, why);
+    pf_topology_unload(&topology);
+    return error;
+}
+
+int pf_job_place(struct ferry_job *job, bool local, struct pf_why *why)
+{
+    struct pf_uri uri;
+    struct pf_placement placement;
+    char nic[IF_NAMESIZE];
+    int error = pf_uri_parse(job->uri, &uri, why);
+    if (error)
+        return error;
+    bool found = uri.host[0] && pf_nic_of_host(uri.host, local, nic);
+    error = choose_placement(job, found ? nic : NULL, &placement, why);
+    if (error)
+        return error;
+    pthread_mutex_lock(&job->lock);
+    job->placement = placement;
+    pthread_mutex_unlock(&job->lock);
+    return 0;
+}
 
 void pf_job_want_pause(struct ferry_job *job)
 {

@@ -95,6 +95,12 @@ static inline void pf_job_set_phase(struct ferry_job *job, enum pf_phase phase)
     atomic_store(&job->phase, (int)phase);
 }
 
+/*
+ * Choose where the engine's threads of a migration go: away from the job's, near the NIC that leads
+ * to job->uri (local: that has its address). May block while a host name is resolved.
+ */
+int pf_job_place(struct ferry_job *job, bool local, struct pf_why *why);
+
 /* ---- between the job's thread and the session's -----------------------------------------------
  */
 

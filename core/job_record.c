@@ -38,9 +38,11 @@ static void add_counter(struct json_object *record, const char *name, uint64_t v
 static void add_identity(struct json_object *record, struct ferry_job *job)
 {
     char uri[PF_URI_MAX];
+    char placement[sizeof job->placement.reason];
     pthread_mutex_lock(&job->lock);
     bool destination = job->destination;
     strcpy(uri, job->uri);
+    memcpy(placement, job->placement.reason, sizeof placement);
     pthread_mutex_unlock(&job->lock);
     add_text(record, "name", job->name);
     add_number(record, "pid", (uint64_t)getpid());
@@ -49,7 +51,7 @@ static void add_identity(struct json_object *record, struct ferry_job *job)
     add_text(record, "uri", uri);
     uri[strcspn(uri, ":")] = '\0';
     add_text(record, "transport", uri);
-    add_text(record, "placement", job->placement.reason);
+    add_text(record, "placement", placement);
 }
 
 struct json_object *pf_job_status_record(struct ferry_job *job, const char *event)

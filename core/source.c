@@ -226,6 +226,7 @@ static int take_aim(struct pf_source *source)
 
 static int pause_job(struct pf_source *source)
 {
+    uint64_t asked_ns = pf_now_ns();
     pf_job_want_pause(source->job);
     while (!pf_job_paused(source->job)) {
         struct pf_message message;
@@ -238,6 +239,7 @@ static int pause_job(struct pf_source *source)
             return error;
     }
     source->paused_ns = pf_now_ns();
+    pf_count_set(&source->job->counters.pause_us, since_us(asked_ns));
     return 0;
 }
 
@@ -468,7 +470,6 @@ static void prepare(struct pf_source *source, struct ferry_job *job)
     source->session = (struct pf_session){
         .options = &job->options,
         .counters = counters,
-        .placement = job->placement,
         .cancel = &job->cancel,
         .wake_fd = -1,
     };
@@ -485,7 +486,10 @@ void *pf_source_thread(void *arg)
     }
     prepare(source, job);
     pf_job_attach_session(job, &source->session);
-    int error = pf_job_notify(job, FERRY_EVENT_PROBE, &source->session.why);
+    int error = pf_job_place(job, false, &source->session.why);
+    source->session.placement = job->placement;
+    if (!error)
+        error = pf_job_notify(job, FERRY_EVENT_PROBE, &source->session.why);
     if (!error)
         error = run_steps(source);
     if (!error)
