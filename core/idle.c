@@ -5,8 +5,11 @@
 
 #include <sched.h>
 
-/* How long to sleep between looks at a lane that has no descriptor. */
-enum { NAP_NS = 50000 };
+enum {
+    NAP_NS = 50000,        /* between looks at a lane that has no descriptor */
+    LONG_YIELD_NS = 25000, /* a yield that took this long let somebody else work */
+    CONTENDED_NS = 10 * 1000000,
+};
 
 static void arm(struct pf_idle *idle)
 {
@@ -51,8 +54,12 @@ void pf_idle(struct pf_idle *idle, int timeout_ms)
     uint64_t now = pf_now_ns();
     if (idle->since == 0)
         idle->since = now;
-    if (now - idle->since >= idle->spin_ns)
+    if (now - idle->since >= idle->spin_ns || now < idle->contended_until) {
         arm(idle);
-    else
-        sched_yield();
+        return;
+    }
+    sched_yield();
+    uint64_t after = pf_now_ns();
+    if (after - now > LONG_YIELD_NS)
+        idle->contended_until = after + CONTENDED_NS;
 }

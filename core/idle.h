@@ -6,6 +6,11 @@
  * keeps the woken thread off the core for milliseconds. The bound (200 us measured best on two
  * cores) keeps idle machines idle.
  *
+ * And spinning pays only while the core has nothing else to do. Under the EEVDF scheduler a thread
+ * that yields to a busy one gets the core back after the other's whole slice, milliseconds later; a
+ * sleeping thread that is woken preempts it at once. So a yield that takes long ends the spinning
+ * for a while.
+ *
  * A loop calls pf_idle() each time it found nothing to do and pf_busy() when it did. Before
  * sleeping pf_idle() arms the lanes and returns, so that the loop looks once more: no wake-up
  * is lost.
@@ -27,7 +32,8 @@ struct pf_idle {
     unsigned fd_count;
     uint64_t spin_ns;
     /* Kept by pf_idle(). */
-    uint64_t since; /* when the idling began; 0: it hasn't */
+    uint64_t since;           /* when the idling began; 0: it hasn't */
+    uint64_t contended_until; /* others want the core: sleep at once until then */
     bool armed;
     bool naps; /* a lane that can't sleep: look again after a short nap instead */
 };

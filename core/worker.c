@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int pf_worker_init(struct pf_worker *worker, struct pf_session *session)
@@ -38,6 +40,22 @@ int pf_worker_start(struct pf_worker *worker, const char *name, void *(*run)(voi
     worker->started = true;
     pthread_setname_np(worker->thread, name);
     return 0;
+}
+
+void pf_worker_be_quick(void)
+{
+    /* struct sched_attr as in the kernel's uapi; the C library of Debian 12 has none. */
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } attr = {.size = sizeof attr, .policy = SCHED_OTHER, .runtime_ns = 100000};
+    errno = 0;
+    attr.nice = getpriority(PRIO_PROCESS, 0);
+    if (errno == 0)
+        syscall(SYS_sched_setattr, 0, &attr, 0);
 }
 
 void pf_worker_stop(struct pf_worker *worker)

@@ -28,6 +28,13 @@ int pf_worker_init(struct pf_worker *worker, struct pf_session *session);
  */
 int pf_worker_start(struct pf_worker *worker, const char *name, void *(*run)(void *), void *arg);
 
+/*
+ * For the thread itself: ask the scheduler for a short time slice. A thread of the normal class
+ * with a short slice preempts one with a longer slice when it wakes (Linux 6.12, sched_setattr(2));
+ * its share of the CPU stays the same. Older kernels ignore it.
+ */
+void pf_worker_be_quick(void);
+
 /* Ask it to end and wait. Harmless if it never started. */
 void pf_worker_stop(struct pf_worker *worker);
 
