@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 16, LINE_MAX_BYTES = 4096, FLUSH_MS = 1000 };
+enum { CLIENTS_MAX = 16, LINE_MAX_BYTES = 16384, FLUSH_MS = 1000 };
 
 struct client {
     int fd; /* -1: free */
@@ -186,8 +186,11 @@ static void on_readable(struct pf_agent *agent, struct client *client)
         memmove(client->line, end + 1, client->filled - used + 1);
         client->filled -= used;
     }
-    if (client->filled == sizeof client->line - 1)
-        drop(client); /* no command is that long */
+    if (client->filled == sizeof client->line - 1) {
+        answer_error(client, -EMSGSIZE, 1, "a command of more than 16 KiB");
+        if (client->fd >= 0)
+            drop(client);
+    }
 }
 
 static void on_connection(struct pf_agent *agent)

@@ -222,6 +222,7 @@ int ferry_job_start(struct ferry_job *job)
     if (job->started)
         return -EBUSY;
     job->started = true;
+    pf_count_set(&job->counters.total_bytes, pf_regions_bytes(&job->regions));
     if (!job->incoming[0]) {
         pf_job_set_phase(job, PF_PHASE_RUNNING);
         return FERRY_FRESH;
