@@ -109,7 +109,7 @@ struct pf_rkey {
 /* ---- objects: back ends embed these first in their own structs ------------------------------ */
 
 enum pf_access {
-    PF_LOCAL = 0,             /* gathered from only (send, write) */
+    PF_LOCAL_READ = 0,        /* gathered from only (send, write) */
     PF_LOCAL_WRITE = 1 << 0,  /* scattered into (receive, read) */
     PF_REMOTE_WRITE = 1 << 1, /* the peer may write; implies PF_LOCAL_WRITE */
     PF_REMOTE_READ = 1 << 2,  /* the peer may read */

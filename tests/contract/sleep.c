@@ -73,7 +73,7 @@ static void player_open(struct player *player, struct rig *rig, struct rig_end *
 {
     *player = (struct player){.end = end, .rounds = 3000, .begins = end == &rig->client};
     rig_memory_make(&player->in, end->host, 64, PF_LOCAL_WRITE);
-    rig_memory_make(&player->out, end->host, 64, PF_LOCAL);
+    rig_memory_make(&player->out, end->host, 64, PF_LOCAL_READ);
     RIG_POST(rig, rig_recv(end, &player->in, 0, 64, &player->recv));
 }
 
@@ -192,7 +192,7 @@ static void woken_by_a_missing_receive(void)
     if (!cannot_sleep(&rig.server_host)) {
         struct sleeper sleeper = {.rig = &rig, .satisfied = server_closed};
         pthread_t thread;
-        rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL);
+        rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL_READ);
         RIG_POST(&rig, rig_send(&rig.client, &from, 0, 256, &sent));
         CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, sleep_until, &sleeper), 0);
         bool missed = false;
@@ -229,7 +229,7 @@ static void quiet_when_idle(void)
     struct rig_op sent, got;
     rig_pair(&rig, NULL);
     if (!cannot_sleep(&rig.server_host)) {
-        rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL);
+        rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL_READ);
         rig_memory_make(&to, &rig.server_host, 64, PF_LOCAL_WRITE);
         for (unsigned i = 0; i < 3; i++) {
             RIG_POST(&rig, rig_recv(&rig.server, &to, 0, 64, &got));

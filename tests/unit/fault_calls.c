@@ -29,7 +29,7 @@ static void failing_calls(void)
     pf_device_close(device);
 
     CU_ASSERT_EQUAL_FATAL(open_device("fault+inproc://x?at=2", &device, &why), 0);
-    CU_ASSERT_EQUAL(pf_mr_reg(device, &byte, 1, PF_LOCAL, &mr, &why), -EIO);
+    CU_ASSERT_EQUAL(pf_mr_reg(device, &byte, 1, PF_LOCAL_READ, &mr, &why), -EIO);
     CU_ASSERT_EQUAL(pf_fault_count(device), 2);
     pf_device_close(device);
 }
