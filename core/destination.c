@@ -29,6 +29,7 @@ struct pf_destination {
     bool lanes_ready; /* slots and stages are there: urgent and bulk may connect */
     bool ran;         /* the job runs here: failure is loss from here on */
     uint32_t regions_expected, pieces_expected;
+    uint64_t bytes_expected;
     uint8_t *blob;
     size_t blob_filled;
     uint64_t began_ns, told_ns;
@@ -183,7 +184,6 @@ static int wait_for_source(struct pf_destination *destination)
 static int take_hello(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
-    const struct ferry_job *job = destination->job;
     struct pf_message message;
     char name[PF_JOB_NAME_MAX + 1];
     int error = pf_session_expect(session, PF_MSG_HELLO, &message);
@@ -201,15 +201,10 @@ static int take_hello(struct pf_destination *destination)
     if (page_size != PF_PAGE_SIZE || rails != 1)
         return pf_why(&session->why, -EINVAL, "the source has base pages of %u bytes and %u rails",
                       page_size, rails);
-    if (destination->regions_expected != job->regions.count ||
-        destination->pieces_expected != job->state.count ||
-        bytes != pf_regions_bytes(&job->regions))
-        return pf_why(&session->why, -EINVAL,
-                      "the jobs differ: %u regions (%llu bytes) and %u pieces of state there, %u "
-                      "(%llu bytes) and %u here: start the same program with the same arguments",
-                      destination->regions_expected, (unsigned long long)bytes,
-                      destination->pieces_expected, job->regions.count,
-                      (unsigned long long)pf_regions_bytes(&job->regions), job->state.count);
+    if (destination->regions_expected > PF_REGIONS_MAX)
+        return pf_why(&session->why, -EPROTO, "the source has %u regions: no job has that many",
+                      destination->regions_expected);
+    destination->bytes_expected = bytes;
     return 0;
 }
 
@@ -240,7 +235,7 @@ static int compare_region(struct pf_destination *destination, const struct pf_re
     return 0;
 }
 
-static int take_region(struct pf_destination *destination)
+static int take_region(struct pf_destination *destination, uint32_t due)
 {
     struct pf_session *session = &destination->session;
     struct pf_message message;
@@ -257,9 +252,27 @@ static int take_region(struct pf_destination *destination)
     error = pf_session_check(session, &message);
     if (error)
         return error;
-    if (theirs.page_shift < PF_PAGE_SHIFT || theirs.page_shift > 40)
+    if (id != due || theirs.page_shift < PF_PAGE_SHIFT || theirs.page_shift > 40)
         return pf_why(&session->why, -EPROTO, "the source sent a malformed message (region)");
     return compare_region(destination, &theirs, id, addr);
+}
+
+/* All of their regions are ours, by name and in order: what can differ is what follows them. */
+static int compare_totals(struct pf_destination *destination)
+{
+    struct pf_why *why = &destination->session.why;
+    const struct ferry_job *job = destination->job;
+    if (destination->regions_expected < job->regions.count)
+        return pf_why(why, -EINVAL, "region \"%s\" does not exist at the source",
+                      job->regions.list[destination->regions_expected].name);
+    if (destination->pieces_expected != job->state.count)
+        return pf_why(why, -EINVAL,
+                      "the jobs have %u pieces of state at the source and %u here: start the same "
+                      "program with the same arguments",
+                      destination->pieces_expected, job->state.count);
+    if (destination->bytes_expected != pf_regions_bytes(&job->regions))
+        return pf_why(why, -EPROTO, "the source's regions are not as long as it said");
+    return 0;
 }
 
 static int take_states(struct pf_destination *destination)
@@ -282,7 +295,9 @@ static int compare(struct pf_destination *destination)
 {
     int error = take_hello(destination);
     for (uint32_t i = 0; !error && i < destination->regions_expected; i++)
-        error = take_region(destination);
+        error = take_region(destination, i);
+    if (!error)
+        error = compare_totals(destination);
     if (!error)
         error = take_states(destination);
     if (!error)

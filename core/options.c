@@ -32,7 +32,7 @@ const struct pf_option pf_option_table[] = {
            "Page requests that may be under way at once", .minimum = 1, .maximum = 4096),
     OPTION(stages, "stages", PF_OPTION_UNSIGNED, "8", "COUNT",
            "Batches of the page stream that may be under way at once", .minimum = 2,
-           .maximum = 1024),
+           .maximum = 64 /* PF_STAGES_MAX: what an immediate can name */),
     OPTION(stage_size, "stage-size", PF_OPTION_SIZE, "256K", "SIZE",
            "Bytes of pages in one batch of the page stream", .minimum = 16 * KIB,
            .maximum = 64 * MIB, .multiple = 4 * KIB),

@@ -256,6 +256,8 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
     requests->session = session;
     requests->arrival = arrival;
     requests->count = session->options->slots;
+    if (requests->count > session->device->caps.max_depth)
+        requests->count = session->device->caps.max_depth;
     pf_list_init(&requests->free);
     pf_list_init(&requests->filled);
     requests->buffer_bytes = (size_t)requests->count * (MESSAGE_BYTES + RECEIVE_BYTES);

@@ -88,7 +88,10 @@ static int connect_urgent(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     unsigned slots = source->responder.slots;
-    struct pf_endpoint_attr attr = pf_port_attr(&session->urgent, 2 * slots, slots, 32);
+    /* One answer for each slot, and one more while the last is not reported done yet. */
+    unsigned depth = session->device->caps.max_depth;
+    unsigned sends = 2 * slots < depth ? 2 * slots : depth;
+    struct pf_endpoint_attr attr = pf_port_attr(&session->urgent, sends, slots, 32);
     int error = connect_port(source, &session->urgent, &attr);
     if (!error)
         error = pf_responder_post_receives(&source->responder);

@@ -190,6 +190,9 @@ int pf_uffd_probe(const struct pf_uffd *uffd, struct pf_why *why)
     char *scratch = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (scratch == MAP_FAILED)
         return pf_why(why, -errno, "cannot map a scratch range: %s", strerror(errno));
+    /* Under mlockall(MCL_FUTURE) it is born locked and populated. */
+    munlock(scratch, BYTES);
+    madvise(scratch, BYTES, MADV_DONTNEED);
     int error = pf_uffd_register(uffd, scratch, BYTES, &zeropage);
     if (error) {
         pf_why(why, error, "the kernel can't register a range with userfaultfd: %s",

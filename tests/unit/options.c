@@ -99,7 +99,7 @@ static void bad_values(void)
         {"slots", " 5", -EINVAL, "1 to 4096"},
         {"slots", "4294967297", -ERANGE, "1 to 4096"},
         {"slots", "99999999999999999999999", -ERANGE, "1 to 4096"},
-        {"stages", "1", -ERANGE, "2 to 1024"},
+        {"stages", "1", -ERANGE, "2 to 64"},
         {"stage-size", "64X", -EINVAL, "16K to 64M"},
         {"stage-size", "64KB", -EINVAL, "16K to 64M"},
         {"stage-size", "KiB", -EINVAL, "16K to 64M"},

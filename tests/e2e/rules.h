@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The themes of e2e_rules: tables that end with {NULL, NULL}. */
+#ifndef PF_TESTS_E2E_RULES_H
+#define PF_TESTS_E2E_RULES_H
+
+#include "tests/e2e/grid.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RULES_SANITIZED 1
+#else
+#define RULES_SANITIZED 0
+#endif
+
+extern const struct pf_test rules_moves[];
+extern const struct pf_test rules_regions[];
+extern const struct pf_test rules_faults[];
+extern const struct pf_test rules_refusals[];
+
+#endif
