@@ -34,8 +34,7 @@ struct pf_agent {
     struct client clients[CLIENTS_MAX];
 };
 
-/* ---- answers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void drop(struct client *client)
 {
@@ -66,8 +65,7 @@ static void answer_error(struct client *client, int error, int exit_status, cons
     answer(client, pf_job_error_record(error, exit_status, message));
 }
 
-/* ---- commands
- * --------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static void on_status(struct pf_agent *agent, struct client *client, struct json_object *request)
 {
@@ -161,8 +159,7 @@ static void on_line(struct pf_agent *agent, struct client *client, const char *l
     json_object_put(request);
 }
 
-/* ---- the socket
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the socket ------------------------------------------------------------------------------ */
 
 static void on_readable(struct pf_agent *agent, struct client *client)
 {
@@ -271,8 +268,7 @@ static void *agent_run(void *arg)
     return NULL;
 }
 
-/* ---- opening and closing
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 static int start_thread(struct pf_agent *agent, struct pf_why *why)
 {

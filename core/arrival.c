@@ -13,8 +13,7 @@
  */
 enum { STEP_PAGES = 16 };
 
-/* ---- opening
- * ----------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int open_region(struct pf_arriving *arriving, const struct pf_region *region)
 {
@@ -91,9 +90,7 @@ bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_ru
     return true;
 }
 
-/* ---- arming
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- arming ---------------------------------------------------------------------------------- */
 
 static int arm_region(struct pf_arrival *arrival, struct pf_arriving *arriving, struct pf_why *why)
 {
@@ -139,9 +136,7 @@ enum pf_incoming_state pf_arrival_set_state(struct pf_arrival *arrival,
     return (enum pf_incoming_state)atomic_exchange(&arrival->state, (int)state);
 }
 
-/* ---- placing
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- placing --------------------------------------------------------------------------------- */
 
 void pf_arrival_received(struct pf_arrival *arrival, unsigned region, struct pf_run run)
 {

@@ -16,8 +16,7 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- gathering
- * -------------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
 static struct pf_source_region *at_cursor(struct pf_mover *mover)
 {
@@ -135,8 +134,7 @@ static void gather(struct pf_outgoing *stage)
     }
 }
 
-/* ---- posting
- * ------------------------------------------------------------------------------------------ */
+/* ---- posting --------------------------------------------------------------------------------- */
 
 static void finish_header(struct pf_outgoing *stage)
 {
@@ -223,8 +221,7 @@ static int post(struct pf_outgoing *stage)
     return 0;
 }
 
-/* ---- credits
- * --------------------------------------------------------------------------------------------- */
+/* ---- credits --------------------------------------------------------------------------------- */
 
 static int post_credit_receive(struct pf_credit_receive *receive)
 {
@@ -270,8 +267,7 @@ static void credit_done(struct pf_op *op, int status, size_t bytes)
         pf_worker_fail(&mover->worker, error);
 }
 
-/* ---- the thread
- * --------------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static struct pf_outgoing *free_stage(struct pf_mover *mover)
 {
@@ -314,8 +310,7 @@ static void *mover_run(void *arg)
     return NULL;
 }
 
-/* ---- setting up
- * ---------------------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 static void lay_out(struct pf_mover *mover, bool bounces)
 {

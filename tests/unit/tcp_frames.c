@@ -188,8 +188,7 @@ static void close_scene(struct scene *scene)
     free(scene->region);
 }
 
-/* ---- the raw socket ----------------------------------------------------------------------------
- */
+/* ---- the raw socket -------------------------------------------------------------------------- */
 
 static void raw_connect(struct scene *scene)
 {
@@ -288,8 +287,7 @@ static struct pf_tcp_header write_to(const struct scene *scene, size_t offset, u
                                   .key = scene->key};
 }
 
-/* ---- strangers ---------------------------------------------------------------------------------
- */
+/* ---- strangers ------------------------------------------------------------------------------- */
 
 /* Each of these greetings is hung up on, and makes no request. */
 static void bad_greetings(void)
@@ -378,8 +376,7 @@ static void silent_strangers(void)
     close_scene(&scene);
 }
 
-/* ---- peers that break the protocol --------------------------------------------------------------
- */
+/* ---- peers that break the protocol ----------------------------------------------------------- */
 
 static void provoke(struct pf_tcp_header header, int status)
 {
@@ -544,8 +541,7 @@ static void key_taken_in_mid_write(void)
     close_scene(&scene);
 }
 
-/* ---- a slow peer
- * ----------------------------------------------------------------------------------- */
+/* ---- a slow peer ----------------------------------------------------------------------------- */
 
 static const char letters[8] = {'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'};
 

@@ -57,7 +57,7 @@ static void host_close(struct host *host)
     pf_device_close(host->device);
 }
 
-/* ---- memlock ---- */
+/* ---- memlock --------------------------------------------------------------------------------- */
 
 static bool set_ipc_lock(bool on)
 {
@@ -110,7 +110,7 @@ static void unmapped_memory(void)
     host_close(&host);
 }
 
-/* ---- devices and lanes ---- */
+/* ---- devices and lanes ----------------------------------------------------------------------- */
 
 static void not_an_rdma_address(void)
 {
@@ -170,7 +170,7 @@ static void lane_full(void)
     host_close(&host);
 }
 
-/* ---- a stranger at the listener ---- */
+/* ---- a stranger at the listener -------------------------------------------------------------- */
 
 /* Returns the event that ends the attempt. */
 static enum rdma_cm_event_type knock(struct host *host, const char *words)
