@@ -56,8 +56,8 @@ static void msg_unlisten(struct pf_ofi_listener *listener)
 }
 
 /* What connect() itself finds out is reported like what it finds out later: by closed(). */
-static int msg_connect(struct pf_ofi_endpoint *endpoint, const struct pf_uri *uri,
-                       const void *data, size_t length, struct pf_why *why)
+static int msg_connect(struct pf_ofi_endpoint *endpoint, const struct pf_uri *uri, const void *data,
+                       size_t length, struct pf_why *why)
 {
     char param[PF_OFI_PARAM_MAX];
     struct fi_info *info = fi_dupinfo(endpoint->device->info);
@@ -88,9 +88,9 @@ static int msg_accept(struct pf_ofi_request *request, struct pf_ofi_endpoint *en
         return error;
     size_t used = pf_ofi_hello_pack(endpoint->recv_size, data, length, param);
     error = fi_accept(endpoint->ep, param, used);
-    return error ? pf_why(why, pf_ofi_error(error), "accepting a connection: %s",
-                          fi_strerror(-error))
-                 : 0;
+    return error
+               ? pf_why(why, pf_ofi_error(error), "accepting a connection: %s", fi_strerror(-error))
+               : 0;
 }
 
 static void msg_reject(struct pf_ofi_request *request, const void *data, size_t length)

@@ -58,16 +58,14 @@ static bool take_card(const struct pf_ofi_frame *frame, struct pf_ofi_card *card
     if (frame->length != sizeof *card)
         return false;
     memcpy(card, frame->body, sizeof *card);
-    return card->address_length <= sizeof card->address &&
-           card->data_length <= sizeof card->data;
+    return card->address_length <= sizeof card->address && card->data_length <= sizeof card->data;
 }
 
 static void accept_sockets(struct pf_ofi_listener *listener)
 {
     struct pf_ofi_lane *lane = pf_ofi_lane_of(listener->listener.lane);
     while (listener->half_open_count < HALF_OPEN_MAX) {
-        int fd =
-            pf_ofi_side_socket_accept(pf_ofi_device_of(lane->lane.device), listener->fd);
+        int fd = pf_ofi_side_socket_accept(pf_ofi_device_of(lane->lane.device), listener->fd);
         if (fd < 0)
             return;
         struct pf_ofi_side *side = pf_ofi_side_new(fd);
@@ -264,6 +262,25 @@ static void answered(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame
         pf_ofi_endpoint_end(endpoint, error);
 }
 
+/* What the peer sent before is still read from the queue; an error of its ends us at once. */
+static void farewell(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame *frame)
+{
+    struct pf_ofi_bye bye;
+    if (frame->length != sizeof bye) {
+        pf_ofi_endpoint_fail(endpoint, -EPROTO);
+        return;
+    }
+    memcpy(&bye, frame->body, sizeof bye);
+    if (bye.status < 0 && bye.status > -FI_ERRNO_OFFSET) {
+        pf_ofi_endpoint_end(endpoint, (int)bye.status);
+        return;
+    }
+    endpoint->peer_left = true;
+    endpoint->last_words = bye.spoken;
+    endpoint->deadline = pf_now_ns() + PF_OFI_CLOSE_NS;
+    pf_ofi_lane_of(endpoint->endpoint.lane)->unsettled = true;
+}
+
 static void heard(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame *frame)
 {
     int error;
@@ -278,7 +295,7 @@ static void heard(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame *f
             pf_ofi_endpoint_fail(endpoint, error);
         return;
     case PF_OFI_FRAME_BYE:
-        endpoint->side->bye = true;
+        farewell(endpoint, frame);
         return;
     default:
         pf_ofi_endpoint_fail(endpoint, -EPROTO);
@@ -286,22 +303,19 @@ static void heard(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame *f
 }
 
 /*
- * After the peer's good-bye what it had sent is still read from the queue. If it died it may have
- * held the lock of a queue in shared memory, and reading could wait for that for ever: nothing of
- * such an endpoint is touched any more.
+ * The stream has ended. Without a good-bye the peer has died, and may have held the lock of a queue
+ * in shared memory for which reading would wait for ever: nothing of the endpoint is touched any
+ * more.
  */
 static void lost(struct pf_ofi_endpoint *endpoint, int error)
 {
     if (endpoint->state == PF_OFI_CONNECTING) {
         endpoint->answer = (struct pf_ofi_card){0};
         pf_ofi_endpoint_end(endpoint, -ECONNREFUSED);
-    } else if (error != -ECONNRESET || !endpoint->side->bye) {
-        pf_ofi_endpoint_end(endpoint, error);
+    } else if (endpoint->peer_left) {
+        pf_ofi_side_drop(endpoint);
     } else {
-        endpoint->hung_up = true;
-        pf_ofi_sleep_forget(pf_ofi_lane_of(endpoint->endpoint.lane), endpoint->side->fd);
-        pf_ofi_side_free(endpoint->side);
-        endpoint->side = NULL;
+        pf_ofi_endpoint_end(endpoint, error);
     }
 }
 

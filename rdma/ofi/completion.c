@@ -21,6 +21,7 @@ static unsigned imm_arrived(struct pf_ofi_endpoint *endpoint, const struct fi_cq
         endpoint->spare_count--;
     }
     arrival->has_imm = true;
+    arrival->flush_ask = false;
     arrival->imm = (uint32_t)entry->data;
     arrival->bytes = 0;
     return pf_ofi_receive_arrived(endpoint, arrival);
@@ -31,22 +32,21 @@ static unsigned message_arrived(struct pf_ofi_endpoint *endpoint,
 {
     struct pf_ofi_arrival *arrival = entry->op_context;
     arrival->has_imm = false;
+    arrival->flush_ask = false;
     arrival->imm = (uint32_t)entry->data;
     arrival->bytes = entry->len;
     if (!pf_ofi_control_is(entry))
         return pf_ofi_receive_arrived(endpoint, arrival);
-    unsigned made = pf_ofi_control_arrived(endpoint, arrival);
-    if (endpoint->cq)
-        pf_ofi_receive_recycle(endpoint, arrival);
-    return made;
+    return pf_ofi_control_arrived(endpoint, arrival);
 }
 
 static unsigned complete(struct pf_ofi_endpoint *endpoint, const struct fi_cq_data_entry *entry)
 {
-    if (entry->flags & FI_REMOTE_WRITE)
-        return imm_arrived(endpoint, entry);
-    if (entry->flags & FI_RECV)
-        return message_arrived(endpoint, entry);
+    if (entry->flags & (FI_REMOTE_WRITE | FI_RECV)) {
+        endpoint->heard++;
+        return entry->flags & FI_REMOTE_WRITE ? imm_arrived(endpoint, entry)
+                                              : message_arrived(endpoint, entry);
+    }
     struct pf_ofi_record *record = entry->op_context;
     return pf_ofi_record_done(endpoint, record, 0) + pf_ofi_record_flushed(endpoint);
 }

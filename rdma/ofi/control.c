@@ -30,7 +30,9 @@ bool pf_ofi_control_is(const struct fi_cq_data_entry *entry)
 int pf_ofi_control_send(struct pf_ofi_endpoint *endpoint, enum pf_ofi_control what, int status)
 {
     struct body body = {.magic = MAGIC, .status = status};
-    return (int)fi_injectdata(endpoint->ep, &body, sizeof body, what, endpoint->peer);
+    ssize_t error = fi_injectdata(endpoint->ep, &body, sizeof body, what, endpoint->peer);
+    endpoint->spoken += error == 0;
+    return (int)error;
 }
 
 /* Send what is due. A real error shows by itself, as the end of the connection. */
@@ -48,7 +50,7 @@ void pf_ofi_control_owed(struct pf_ofi_endpoint *endpoint)
 
 static unsigned flushed(struct pf_ofi_endpoint *endpoint)
 {
-    pf_list_for_each(item, &endpoint->posted) {
+    pf_list_for_each (item, &endpoint->posted) {
         struct pf_ofi_record *record = pf_container_of(item, struct pf_ofi_record, link);
         if (record->kind == PF_OFI_FLUSH) {
             endpoint->flushes--;
@@ -81,9 +83,7 @@ static void peer_hung_up(struct pf_ofi_endpoint *endpoint, int status)
     pf_ofi_endpoint_end(endpoint, endpoint->status);
 }
 
-/* Returns the callbacks made. The arrival stays the caller's. */
-unsigned pf_ofi_control_arrived(struct pf_ofi_endpoint *endpoint,
-                                const struct pf_ofi_arrival *arrival)
+static unsigned act(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_arrival *arrival)
 {
     struct body body = {0};
     if (arrival->bytes == sizeof body)
@@ -108,4 +108,18 @@ unsigned pf_ofi_control_arrived(struct pf_ofi_endpoint *endpoint,
         pf_ofi_endpoint_fail(endpoint, -EPROTO);
         return 0;
     }
+}
+
+/* Returns the callbacks made. Takes the arrival. */
+unsigned pf_ofi_control_arrived(struct pf_ofi_endpoint *endpoint, struct pf_ofi_arrival *arrival)
+{
+    arrival->flush_ask = arrival->imm == PF_OFI_FLUSH_ASK;
+    if (arrival->flush_ask && !pf_list_empty(&endpoint->held)) {
+        pf_list_append(&endpoint->held, &arrival->link);
+        return 0;
+    }
+    unsigned made = act(endpoint, arrival);
+    if (endpoint->cq)
+        pf_ofi_receive_recycle(endpoint, arrival);
+    return made;
 }

@@ -100,6 +100,7 @@ int pf_ofi_device_open(const struct pf_device_attr *attr, struct pf_device **dev
     error = open_domain(opened, why);
     if (error)
         goto free_info;
+    pthread_mutex_init(&opened->lock, NULL);
     describe(opened);
     *device = &opened->device;
     return 0;
@@ -114,6 +115,7 @@ free_device:
 void pf_ofi_device_close(struct pf_device *device)
 {
     struct pf_ofi_device *closed = pf_ofi_device_of(device);
+    pthread_mutex_destroy(&closed->lock);
     fi_close(&closed->domain->fid);
     fi_close(&closed->fabric->fid);
     fi_freeinfo(closed->info);

@@ -10,9 +10,9 @@
 static void init_lists(struct pf_ofi_endpoint *endpoint)
 {
     struct pf_list *lists[] = {
-        &endpoint->link,   &endpoint->free_records, &endpoint->waiting,  &endpoint->posted,
-        &endpoint->wanted, &endpoint->idle,         &endpoint->spare,    &endpoint->held,
-        &endpoint->bound,  &endpoint->finished,
+        &endpoint->link,   &endpoint->free_records, &endpoint->waiting, &endpoint->posted,
+        &endpoint->wanted, &endpoint->idle,         &endpoint->spare,   &endpoint->held,
+        &endpoint->grants, &endpoint->finished,
     };
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         pf_list_init(lists[i]);
@@ -29,8 +29,7 @@ int pf_ofi_endpoint_new(struct pf_lane *lane, const struct pf_endpoint_attr *att
     struct pf_ofi_endpoint *made = calloc(1, sizeof *made);
     if (!made)
         return pf_why(why, -ENOMEM, "opening an endpoint: out of memory");
-    made->endpoint =
-        (struct pf_endpoint){.lane = lane, .events = attr->events, .ctx = attr->ctx};
+    made->endpoint = (struct pf_endpoint){.lane = lane, .events = attr->events, .ctx = attr->ctx};
     made->device = pf_ofi_device_of(lane->device);
     made->peer = FI_ADDR_UNSPEC;
     made->send_depth = attr->send_depth;
@@ -53,10 +52,8 @@ static void release(struct pf_ofi_endpoint *endpoint)
     pf_ofi_resources_close(endpoint);
     if (!endpoint->side)
         return;
-    pf_ofi_sleep_forget(pf_ofi_lane_of(endpoint->endpoint.lane), endpoint->side->fd);
-    pf_ofi_side_send(endpoint->side, PF_OFI_FRAME_BYE, NULL, 0);
-    pf_ofi_side_free(endpoint->side);
-    endpoint->side = NULL;
+    pf_ofi_side_bye(endpoint);
+    pf_ofi_side_drop(endpoint);
 }
 
 void pf_ofi_endpoint_free(struct pf_ofi_endpoint *endpoint)
@@ -71,8 +68,7 @@ void pf_ofi_endpoint_free(struct pf_ofi_endpoint *endpoint)
 }
 
 int pf_ofi_connect(struct pf_lane *lane, const char *uri, const struct pf_endpoint_attr *attr,
-                   const void *data, size_t len, struct pf_endpoint **endpoint,
-                   struct pf_why *why)
+                   const void *data, size_t len, struct pf_endpoint **endpoint, struct pf_why *why)
 {
     struct pf_uri parsed;
     struct pf_ofi_endpoint *made;
@@ -107,14 +103,19 @@ static void say_bye(struct pf_ofi_endpoint *endpoint)
 {
     endpoint->state = PF_OFI_CLOSING;
     endpoint->deadline = pf_now_ns() + PF_OFI_CLOSE_NS;
+    pf_ofi_lane_of(endpoint->endpoint.lane)->unsettled = true;
+    if (endpoint->side) {
+        pf_ofi_side_bye(endpoint);
+        return;
+    }
     endpoint->bye_owed = true;
     pf_ofi_control_owed(endpoint);
-    pf_ofi_lane_of(endpoint->endpoint.lane)->unsettled = true;
 }
 
 /*
  * The first error. The peer is told why before the connection goes, and while it reads that we go
  * on emptying ours: a stream closed with unread data resets the peer's and can destroy the message.
+ * The side connection carries no data and is told and closed at once.
  */
 void pf_ofi_endpoint_fail(struct pf_ofi_endpoint *endpoint, int status)
 {
@@ -126,6 +127,8 @@ void pf_ofi_endpoint_fail(struct pf_ofi_endpoint *endpoint, int status)
     }
     endpoint->status = status;
     say_bye(endpoint);
+    if (endpoint->side)
+        pf_ofi_endpoint_end(endpoint, status);
 }
 
 static void cancel_receives(struct pf_ofi_endpoint *endpoint)
@@ -184,17 +187,18 @@ void pf_ofi_endpoint_close(struct pf_endpoint *endpoint)
 static void report_closed(struct pf_ofi_endpoint *endpoint)
 {
     endpoint->state = PF_OFI_REPORTED;
-    endpoint->endpoint.events->closed(endpoint->endpoint.ctx, &endpoint->endpoint,
-                                      endpoint->status, endpoint->answer.data,
-                                      endpoint->status == -ECONNREFUSED
-                                          ? endpoint->answer.data_length
-                                          : 0);
+    endpoint->endpoint.events->closed(
+        endpoint->endpoint.ctx, &endpoint->endpoint, endpoint->status, endpoint->answer.data,
+        endpoint->status == -ECONNREFUSED ? endpoint->answer.data_length : 0);
 }
 
-static void check_deadline(struct pf_ofi_endpoint *endpoint)
+/* Is it time to end? */
+static void check_end(struct pf_ofi_endpoint *endpoint)
 {
-    if (endpoint->deadline && pf_now_ns() > endpoint->deadline)
-        pf_ofi_endpoint_end(endpoint, -ETIMEDOUT);
+    if (endpoint->peer_left && endpoint->heard >= endpoint->last_words)
+        pf_ofi_endpoint_end(endpoint, 0);
+    else if (endpoint->deadline && pf_now_ns() > endpoint->deadline)
+        pf_ofi_endpoint_end(endpoint, endpoint->peer_left ? 0 : -ETIMEDOUT);
 }
 
 /* What is open is moved along; returns the callbacks made. */
@@ -217,7 +221,7 @@ static unsigned work(struct pf_ofi_endpoint *endpoint, unsigned budget)
         pf_ofi_control_owed(endpoint);
     if (endpoint->state == PF_OFI_DRAINING && endpoint->sends == 0)
         say_bye(endpoint);
-    check_deadline(endpoint);
+    check_end(endpoint);
     return made;
 }
 

@@ -15,7 +15,7 @@ struct event {
  */
 static struct pf_ofi_endpoint *find_endpoint(struct pf_ofi_lane *lane, const struct fid *fid)
 {
-    pf_list_for_each(item, &lane->endpoints) {
+    pf_list_for_each (item, &lane->endpoints) {
         struct pf_ofi_endpoint *endpoint = pf_container_of(item, struct pf_ofi_endpoint, link);
         if (endpoint->ep && &endpoint->ep->fid == fid)
             return endpoint;
@@ -25,7 +25,7 @@ static struct pf_ofi_endpoint *find_endpoint(struct pf_ofi_lane *lane, const str
 
 static struct pf_ofi_listener *find_listener(struct pf_ofi_lane *lane, const struct fid *fid)
 {
-    pf_list_for_each(item, &lane->listeners) {
+    pf_list_for_each (item, &lane->listeners) {
         struct pf_ofi_listener *listener = pf_container_of(item, struct pf_ofi_listener, link);
         if (&listener->pep->fid == fid)
             return listener;
@@ -62,8 +62,7 @@ static unsigned connected(struct pf_ofi_lane *lane, const struct event *event, s
         return 0;
     /* Who accepts has the peer's card from the request. */
     if (!endpoint->peer_recv_size) {
-        if (pf_ofi_hello_unpack((const char *)event->entry.data, data_length,
-                                &endpoint->answer)) {
+        if (pf_ofi_hello_unpack((const char *)event->entry.data, data_length, &endpoint->answer)) {
             pf_ofi_endpoint_end(endpoint, -EPROTO);
             return 0;
         }

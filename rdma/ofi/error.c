@@ -13,11 +13,13 @@ struct translation {
  * What is in no line of this table is kept if it is an errno value, else becomes EIO.
  */
 static const struct translation codes[] = {
-    {FI_ETRUNC, EMSGSIZE},        {FI_ETOOSMALL, EMSGSIZE},     {FI_ENOKEY, EACCES},
-    {FI_EPERM, EACCES},           {FI_EFAULT, EACCES},          {FI_ENOMR, EACCES},
-    {FI_ENORX, ENOBUFS},          {FI_EPIPE, ECONNRESET},       {FI_ENOTCONN, ECONNRESET},
-    {FI_ESHUTDOWN, ECONNRESET},   {FI_ECONNABORTED, ECONNRESET}, {FI_EREMOTEIO, ECONNRESET},
-    {FI_EHOSTDOWN, ECONNRESET},   {FI_EOVERRUN, ENOBUFS},       {FI_ENODATA, ENODEV},
+    {FI_ETRUNC, EMSGSIZE},      {FI_ETOOSMALL, EMSGSIZE},
+    {FI_ENOKEY, EACCES},        {FI_EPERM, EACCES},
+    {FI_EFAULT, EACCES},        {FI_ENORX, ENOBUFS},
+    {EPIPE, ECONNRESET},        {FI_ENOTCONN, ECONNRESET},
+    {FI_ESHUTDOWN, ECONNRESET}, {FI_ECONNABORTED, ECONNRESET},
+    {FI_EREMOTEIO, ECONNRESET}, {FI_EHOSTDOWN, ECONNRESET},
+    {FI_EOVERRUN, ENOBUFS},     {FI_ENODATA, ENODEV},
     {FI_ENOSYS, EOPNOTSUPP},
 };
 
@@ -26,13 +28,13 @@ static const struct translation codes[] = {
  * numbers are the kernel's ABI) as the provider's own code.
  */
 static const struct translation work_completions[] = {
-    {1, EMSGSIZE},    /* local length: longer than the receive */
-    {4, EACCES},      /* local protection */
-    {5, ECANCELED},   /* flushed */
-    {9, EMSGSIZE},    /* remote invalid request: longer than the peer's receive */
-    {10, EACCES},     /* remote access */
-    {12, ETIMEDOUT},  /* transport retries exceeded */
-    {13, ENOBUFS},    /* receiver not ready retries exceeded */
+    {1, EMSGSIZE},   /* local length: longer than the receive */
+    {4, EACCES},     /* local protection */
+    {5, ECANCELED},  /* flushed */
+    {9, EMSGSIZE},   /* remote invalid request: longer than the peer's receive */
+    {10, EACCES},    /* remote access */
+    {12, ETIMEDOUT}, /* transport retries exceeded */
+    {13, ENOBUFS},   /* receiver not ready retries exceeded */
 };
 
 static int look_up(const struct translation *table, size_t count, int from, int otherwise)

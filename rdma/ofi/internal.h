@@ -26,6 +26,7 @@
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 enum {
@@ -53,10 +54,11 @@ struct pf_ofi_device {
     struct fid_fabric *fabric;
     struct fid_domain *domain;
     const struct pf_ofi_cm *cm;
-    bool local;         /* peers are on this host: names and unix sockets, no addresses */
-    bool imm_takes_rx;  /* FI_RX_CQ_DATA: an immediate uses up one of the provider's receives */
-    bool orders_sends;  /* a send arrives after earlier writes have landed (FI_ORDER_SAW) */
-    bool checks_keys;   /* the provider doesn't report a wrong key: keys.c does */
+    pthread_mutex_t lock; /* of the grants */
+    bool local;           /* peers are on this host: names and unix sockets, no addresses */
+    bool imm_takes_rx;    /* FI_RX_CQ_DATA: an immediate uses up one of the provider's receives */
+    bool orders_sends;    /* a send arrives after earlier writes have landed (FI_ORDER_SAW) */
+    bool checks_keys;     /* the provider doesn't report a wrong key: keys.c does */
 };
 
 struct pf_ofi_lane {
@@ -76,8 +78,8 @@ struct pf_ofi_lane {
 struct pf_ofi_listener {
     struct pf_listener listener;
     struct pf_list link;
-    struct fid_pep *pep;     /* connected endpoints */
-    int fd;                  /* side socket, else -1 */
+    struct fid_pep *pep;      /* connected endpoints */
+    int fd;                   /* side socket, else -1 */
     struct pf_list half_open; /* side connections whose first message is not here yet */
     unsigned half_open_count;
     struct pf_uri uri;
@@ -90,7 +92,6 @@ struct pf_ofi_side {
     struct pf_list link; /* in the listener's half_open */
     int fd;
     bool connecting; /* TCP only: connect() is still under way */
-    bool bye;        /* the peer said that it closes: an end of the stream is not its death */
     uint64_t deadline;
     size_t used, taken;
     char in[2048];
@@ -102,7 +103,7 @@ enum pf_ofi_frame_kind {
     PF_OFI_FRAME_ACCEPT,      /* struct pf_ofi_card */
     PF_OFI_FRAME_REJECT,      /* struct pf_ofi_card, without an address */
     PF_OFI_FRAME_KEY,         /* struct pf_ofi_key: a registration that the peer may use */
-    PF_OFI_FRAME_BYE,         /* the end of the stream follows and is no failure */
+    PF_OFI_FRAME_BYE,         /* struct pf_ofi_bye: the end of the stream follows */
 };
 
 struct pf_ofi_card {
@@ -116,6 +117,11 @@ struct pf_ofi_card {
 struct pf_ofi_key {
     uint64_t key, address, length;
     uint64_t access; /* enum pf_access */
+};
+
+struct pf_ofi_bye {
+    int64_t status;  /* 0, or the error that ended the sender's endpoint */
+    uint64_t spoken; /* completions that the sender has caused at the receiver */
 };
 
 struct pf_ofi_frame {
@@ -135,8 +141,7 @@ struct pf_ofi_request {
 struct pf_ofi_mr {
     struct pf_mr mr;
     struct fid_mr *fid; /* NULL where keys are bound to endpoints and no local one is needed */
-    pthread_mutex_t lock;
-    struct pf_list bound; /* registrations bound to one endpoint each (FI_MR_ENDPOINT) */
+    struct pf_list grants;
 };
 
 enum pf_ofi_kind { PF_OFI_SEND, PF_OFI_WRITE, PF_OFI_READ, PF_OFI_FLUSH };
@@ -166,18 +171,19 @@ struct pf_ofi_arrival {
     char *buffer;               /* NULL: for immediates that use up no receive */
     size_t bytes;
     bool has_imm;
+    bool flush_ask; /* held: the peer's flush is behind arrivals without a receive */
     uint32_t imm;
 };
 
 enum pf_ofi_state {
     PF_OFI_CONNECTING,
-    PF_OFI_WARMING,   /* both know the other's address; the provider's own handshake goes on */
+    PF_OFI_WARMING, /* both know the other's address; the provider's own handshake goes on */
     PF_OFI_CONNECTED,
-    PF_OFI_DRAINING,  /* pf_shutdown(): what is posted still goes out */
-    PF_OFI_CLOSING,   /* we said good-bye and wait for the peer's */
-    PF_OFI_ENDED,     /* the provider's endpoint is closed; closed() is due */
-    PF_OFI_REPORTED,  /* closed() was called */
-    PF_OFI_GONE,      /* pf_endpoint_close() was called inside pf_progress() */
+    PF_OFI_DRAINING, /* pf_shutdown(): what is posted still goes out */
+    PF_OFI_CLOSING,  /* we said good-bye and wait for the peer's */
+    PF_OFI_ENDED,    /* the provider's endpoint is closed; closed() is due */
+    PF_OFI_REPORTED, /* closed() was called */
+    PF_OFI_GONE,     /* pf_endpoint_close() was called inside pf_progress() */
 };
 
 struct pf_ofi_endpoint {
@@ -214,18 +220,22 @@ struct pf_ofi_endpoint {
     struct pf_list idle;  /* to be posted to the provider */
     struct pf_list spare; /* for immediates that use up no provider receive */
     unsigned spare_count;
-    struct pf_list held;  /* arrived before the caller's receive, in order */
+    struct pf_list held; /* arrived before the caller's receive, in order */
     uint64_t held_until;
 
     struct pf_list finished; /* operations whose done() is due */
 
-    bool hello_owed, bye_owed;
+    bool hello_owed, bye_owed, bye_said;
     unsigned answers_owed; /* to flush messages of the peer */
     bool hung_up;          /* the connection ended: when the queue is empty, so do we */
+    uint64_t spoken;       /* messages and immediates that we sent */
+    uint64_t heard;        /* that we received */
+    uint64_t last_words;   /* what the peer had sent in all, once it said so */
+    bool peer_left;
 
     struct pf_ofi_key *keys; /* the peer's registrations, where checks_keys */
     unsigned key_count, key_room, key_last;
-    struct pf_list bound; /* our registrations bound to this endpoint */
+    struct pf_list grants;
 };
 
 /* How connections are made and noticed to end. The poll functions may be NULL. */
@@ -279,13 +289,12 @@ int pf_ofi_rkey_pack(struct pf_mr *mr, struct pf_endpoint *endpoint, uint8_t out
 int pf_ofi_rkey_unpack(struct pf_endpoint *endpoint, const uint8_t in[PF_RKEY_BYTES],
                        struct pf_rkey *rkey);
 
-/* bound.c: registrations whose key works on one endpoint only */
-int pf_ofi_bound_key(struct pf_ofi_mr *mr, struct pf_ofi_endpoint *endpoint, uint64_t *key);
-void pf_ofi_bound_close_mr(struct pf_ofi_mr *mr);
-void pf_ofi_bound_close_endpoint(struct pf_ofi_endpoint *endpoint);
+/* grant.c: keys that were given out */
+int pf_ofi_grant_key(struct pf_ofi_mr *mr, struct pf_ofi_endpoint *endpoint, uint64_t *key);
+void pf_ofi_grant_end_mr(struct pf_ofi_mr *mr);
+void pf_ofi_grant_end_endpoint(struct pf_ofi_endpoint *endpoint);
 
 /* keys.c: the peer's registrations, checked here where the provider does not report an error */
-int pf_ofi_keys_tell(struct pf_ofi_endpoint *endpoint, const struct pf_mr *mr, uint64_t key);
 int pf_ofi_keys_learn(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame *frame);
 bool pf_ofi_keys_allow(struct pf_ofi_endpoint *endpoint, uint64_t key, uint64_t remote,
                        size_t length, unsigned access);
@@ -334,6 +343,8 @@ void pf_ofi_side_free(struct pf_ofi_side *side);
 int pf_ofi_side_send(struct pf_ofi_side *side, enum pf_ofi_frame_kind kind, const void *body,
                      size_t length);
 int pf_ofi_side_next(struct pf_ofi_side *side, struct pf_ofi_frame *frame);
+void pf_ofi_side_bye(struct pf_ofi_endpoint *endpoint);
+void pf_ofi_side_drop(struct pf_ofi_endpoint *endpoint);
 
 /* side_socket.c */
 int pf_ofi_side_socket_listen(const struct pf_ofi_device *device, struct pf_uri *uri,
@@ -349,8 +360,7 @@ void pf_ofi_resources_close(struct pf_ofi_endpoint *endpoint);
 
 /* endpoint.c */
 int pf_ofi_connect(struct pf_lane *lane, const char *uri, const struct pf_endpoint_attr *attr,
-                   const void *data, size_t len, struct pf_endpoint **endpoint,
-                   struct pf_why *why);
+                   const void *data, size_t len, struct pf_endpoint **endpoint, struct pf_why *why);
 int pf_ofi_endpoint_new(struct pf_lane *lane, const struct pf_endpoint_attr *attr,
                         struct pf_ofi_endpoint **endpoint, struct pf_why *why);
 void pf_ofi_endpoint_free(struct pf_ofi_endpoint *endpoint);
@@ -369,14 +379,14 @@ enum pf_ofi_control { PF_OFI_HELLO = 1, PF_OFI_FLUSH_ASK, PF_OFI_FLUSH_ANSWER, P
 bool pf_ofi_control_is(const struct fi_cq_data_entry *entry);
 int pf_ofi_control_send(struct pf_ofi_endpoint *endpoint, enum pf_ofi_control what, int status);
 void pf_ofi_control_owed(struct pf_ofi_endpoint *endpoint);
-unsigned pf_ofi_control_arrived(struct pf_ofi_endpoint *endpoint,
-                                const struct pf_ofi_arrival *arrival);
+unsigned pf_ofi_control_arrived(struct pf_ofi_endpoint *endpoint, struct pf_ofi_arrival *arrival);
 
 /* receive.c */
 int pf_ofi_recv(struct pf_endpoint *endpoint, const struct pf_sge *sge, struct pf_op *op);
 int pf_ofi_receive_open(struct pf_ofi_endpoint *endpoint);
 void pf_ofi_receive_post(struct pf_ofi_endpoint *endpoint);
 unsigned pf_ofi_receive_arrived(struct pf_ofi_endpoint *endpoint, struct pf_ofi_arrival *arrival);
+bool pf_ofi_receive_ready(const struct pf_ofi_endpoint *endpoint);
 unsigned pf_ofi_receive_held(struct pf_ofi_endpoint *endpoint, unsigned budget);
 void pf_ofi_receive_recycle(struct pf_ofi_endpoint *endpoint, struct pf_ofi_arrival *arrival);
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The peer's registrations, checked before a write or read is posted, where the provider does not
- * report a wrong key. Who packs a key for an endpoint first tells the endpoint's peer on the side
- * connection what it stands for. A Unix stream is in the peer's hands as soon as send() returns,
- * and so before the key, whichever way that travels.
+ * The peer's registrations, as it told us (grant.c): looked up before a write or read is posted
+ * where the provider does not report a wrong key.
  */
 #include "rdma/ofi/internal.h"
 
@@ -11,19 +9,6 @@
 #include <string.h>
 
 enum { KEYS_MAX = 65536 }; /* registrations that one peer may tell us of */
-
-int pf_ofi_keys_tell(struct pf_ofi_endpoint *endpoint, const struct pf_mr *mr, uint64_t key)
-{
-    struct pf_ofi_key told = {
-        .key = key,
-        .address = (uint64_t)(uintptr_t)mr->addr,
-        .length = mr->len,
-        .access = mr->access,
-    };
-    if (!endpoint->side)
-        return -ENOTCONN;
-    return pf_ofi_side_send(endpoint->side, PF_OFI_FRAME_KEY, &told, sizeof told);
-}
 
 static struct pf_ofi_key *find(struct pf_ofi_endpoint *endpoint, uint64_t key)
 {

@@ -12,8 +12,8 @@ enum { TICKS = 32 };
 
 static int open_events(struct pf_ofi_lane *lane, struct pf_ofi_device *device)
 {
-    struct fi_eq_attr attr = {.wait_obj = device->device.caps.can_sleep ? FI_WAIT_FD
-                                                                        : FI_WAIT_NONE};
+    struct fi_eq_attr attr = {.wait_obj =
+                                  device->device.caps.can_sleep ? FI_WAIT_FD : FI_WAIT_NONE};
     if (device->cm->type != FI_EP_MSG)
         return 0;
     int error = fi_eq_open(device->fabric, &attr, &lane->eq, lane);
@@ -98,7 +98,7 @@ static unsigned look_at_connections(struct pf_ofi_lane *lane)
     unsigned made = 0;
     if (lane->eq)
         made = pf_ofi_eq_progress(lane);
-    pf_list_for_each(item, &lane->listeners) {
+    pf_list_for_each (item, &lane->listeners) {
         struct pf_ofi_listener *listener = pf_container_of(item, struct pf_ofi_listener, link);
         const struct pf_ofi_cm *cm = pf_ofi_device_of(lane->lane.device)->cm;
         if (cm->poll_listener)
@@ -118,7 +118,7 @@ static void rotate(struct pf_ofi_lane *lane)
 static unsigned move_endpoints(struct pf_ofi_lane *lane, unsigned made, unsigned budget)
 {
     lane->unsettled = false;
-    pf_list_for_each(item, &lane->endpoints) {
+    pf_list_for_each (item, &lane->endpoints) {
         struct pf_ofi_endpoint *endpoint = pf_container_of(item, struct pf_ofi_endpoint, link);
         if (made < budget)
             made += pf_ofi_endpoint_progress(endpoint, budget - made);

@@ -7,7 +7,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 
-enum { KEY_ATTEMPTS = 16 };
+enum { KEY_ATTEMPTS = 16, ADDRESS_BITS = 57 /* of user space, on the machine with most */ };
 
 static uint64_t access_flags(unsigned access)
 {
@@ -77,17 +77,18 @@ static int open_unbound(struct pf_ofi_mr *mr, struct pf_ofi_device *device)
 int pf_ofi_mr_reg(struct pf_device *device, void *addr, size_t len, unsigned access,
                   struct pf_mr **mr, struct pf_why *why)
 {
+    if (len == 0)
+        return pf_why(why, -EINVAL, "registering memory: it has no bytes");
     struct pf_ofi_mr *made = calloc(1, sizeof *made);
     if (!made)
         return pf_why(why, -ENOMEM, "registering %zu bytes: out of memory", len);
     made->mr = (struct pf_mr){.device = device, .addr = addr, .len = len, .access = access};
-    pf_list_init(&made->bound);
+    pf_list_init(&made->grants);
     int error = open_unbound(made, pf_ofi_device_of(device));
     if (error) {
         free(made);
         return explain(error, pf_ofi_device_of(device), len, why);
     }
-    pthread_mutex_init(&made->lock, NULL);
     *mr = &made->mr;
     return 0;
 }
@@ -95,10 +96,9 @@ int pf_ofi_mr_reg(struct pf_device *device, void *addr, size_t len, unsigned acc
 void pf_ofi_mr_dereg(struct pf_mr *mr)
 {
     struct pf_ofi_mr *closed = pf_container_of(mr, struct pf_ofi_mr, mr);
-    pf_ofi_bound_close_mr(closed);
+    pf_ofi_grant_end_mr(closed);
     if (closed->fid)
         fi_close(&closed->fid->fid);
-    pthread_mutex_destroy(&closed->lock);
     free(closed);
 }
 
@@ -124,24 +124,16 @@ static uint64_t get_u64(const uint8_t *in)
     return value;
 }
 
-/* -EAGAIN: the peer has too much unread on its side connection. */
 int pf_ofi_rkey_pack(struct pf_mr *mr, struct pf_endpoint *endpoint, uint8_t out[PF_RKEY_BYTES])
 {
     struct pf_ofi_endpoint *to = pf_ofi_endpoint_of(endpoint);
-    struct pf_ofi_mr *packed = pf_container_of(mr, struct pf_ofi_mr, mr);
-    int mode = to->device->info->domain_attr->mr_mode;
-    uint64_t key = 0;
-    int error = 0;
-    if (mode & FI_MR_ENDPOINT)
-        error = pf_ofi_bound_key(packed, to, &key);
-    else
-        key = fi_mr_key(packed->fid);
-    if (!error && to->device->checks_keys)
-        error = pf_ofi_keys_tell(to, mr, key);
+    bool virtual_addresses = (to->device->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
+    uint64_t key;
+    int error = pf_ofi_grant_key(pf_container_of(mr, struct pf_ofi_mr, mr), to, &key);
     if (error)
         return error;
     put_u64(out, key);
-    put_u64(out + 8, mode & FI_MR_VIRT_ADDR ? 0 : (uint64_t)(uintptr_t)mr->addr);
+    put_u64(out + 8, virtual_addresses ? 0 : (uint64_t)(uintptr_t)mr->addr);
     return 0;
 }
 
@@ -151,5 +143,6 @@ int pf_ofi_rkey_unpack(struct pf_endpoint *endpoint, const uint8_t in[PF_RKEY_BY
     const struct fi_info *info = pf_ofi_endpoint_of(endpoint)->device->info;
     *rkey = (struct pf_rkey){.key = get_u64(in), .base = get_u64(in + 8)};
     bool virtual_addresses = (info->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
-    return virtual_addresses && rkey->base != 0 ? -EINVAL : 0;
+    bool possible = virtual_addresses ? rkey->base == 0 : rkey->base >> ADDRESS_BITS == 0;
+    return possible ? 0 : -EINVAL;
 }

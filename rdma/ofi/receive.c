@@ -61,8 +61,8 @@ void pf_ofi_receive_post(struct pf_ofi_endpoint *endpoint)
     while (!pf_list_empty(&endpoint->idle)) {
         struct pf_ofi_arrival *arrival =
             pf_container_of(endpoint->idle.next, struct pf_ofi_arrival, link);
-        ssize_t error = fi_recv(endpoint->ep, arrival->buffer, size, desc, endpoint->peer,
-                                &arrival->context);
+        ssize_t error =
+            fi_recv(endpoint->ep, arrival->buffer, size, desc, endpoint->peer, &arrival->context);
         if (error)
             return;
         pf_list_remove(&arrival->link);
@@ -87,7 +87,8 @@ int pf_ofi_recv(struct pf_endpoint *endpoint, const struct pf_sge *sge, struct p
     size_t total;
     if (at->state >= PF_OFI_DRAINING)
         return -ENOTCONN;
-    if (!sge->mr || !pf_sgl_valid(&at->device->device.caps, sge, 1, &total))
+    if (!sge->mr || !(sge->mr->access & (PF_LOCAL_WRITE | PF_REMOTE_WRITE)) ||
+        !pf_sgl_valid(&at->device->device.caps, sge, 1, &total))
         return -EINVAL;
     if (at->receives >= at->recv_depth)
         return -EAGAIN;
@@ -131,16 +132,34 @@ unsigned pf_ofi_receive_arrived(struct pf_ofi_endpoint *endpoint, struct pf_ofi_
     return 0;
 }
 
+/* The next of what was early: it meets a receive, or was the peer's flush and is answered. */
+static unsigned deliver_held(struct pf_ofi_endpoint *endpoint)
+{
+    struct pf_ofi_arrival *arrival =
+        pf_container_of(pf_list_pop(&endpoint->held), struct pf_ofi_arrival, link);
+    endpoint->held_until = pf_now_ns() + PF_OFI_HOLD_NS;
+    if (!arrival->flush_ask)
+        return deliver(endpoint, arrival);
+    endpoint->answers_owed++;
+    pf_ofi_receive_recycle(endpoint, arrival);
+    return 0;
+}
+
+/* Can the oldest held arrival go now? */
+bool pf_ofi_receive_ready(const struct pf_ofi_endpoint *endpoint)
+{
+    if (pf_list_empty(&endpoint->held))
+        return false;
+    return !pf_list_empty(&endpoint->wanted) ||
+           pf_container_of(endpoint->held.next, struct pf_ofi_arrival, link)->flush_ask;
+}
+
 /* Arrivals that were early; the endpoint fails if the oldest has waited too long. */
 unsigned pf_ofi_receive_held(struct pf_ofi_endpoint *endpoint, unsigned budget)
 {
     unsigned made = 0;
-    while (made < budget && endpoint->state < PF_OFI_CLOSING &&
-           !pf_list_empty(&endpoint->held) && !pf_list_empty(&endpoint->wanted)) {
-        struct pf_list *first = pf_list_pop(&endpoint->held);
-        endpoint->held_until = pf_now_ns() + PF_OFI_HOLD_NS;
-        made += deliver(endpoint, pf_container_of(first, struct pf_ofi_arrival, link));
-    }
+    while (made < budget && endpoint->state < PF_OFI_CLOSING && pf_ofi_receive_ready(endpoint))
+        made += deliver_held(endpoint);
     if (endpoint->state < PF_OFI_CLOSING && !pf_list_empty(&endpoint->held) &&
         pf_now_ns() > endpoint->held_until)
         pf_ofi_endpoint_fail(endpoint, -ENOBUFS);

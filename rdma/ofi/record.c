@@ -47,7 +47,9 @@ static ssize_t hand_send(struct pf_ofi_endpoint *endpoint, struct pf_ofi_record 
         .addr = endpoint->peer,
         .context = &record->context,
     };
-    return fi_sendmsg(endpoint->ep, &message, FI_COMPLETION);
+    ssize_t error = fi_sendmsg(endpoint->ep, &message, FI_COMPLETION);
+    endpoint->spoken += error == 0;
+    return error;
 }
 
 /*
@@ -74,7 +76,9 @@ static ssize_t hand_access(struct pf_ofi_endpoint *endpoint, struct pf_ofi_recor
     if (record->kind == PF_OFI_READ)
         return fi_readmsg(endpoint->ep, &message, FI_COMPLETION);
     uint64_t delivery = endpoint->device->orders_sends ? 0 : FI_DELIVERY_COMPLETE;
-    return fi_writemsg(endpoint->ep, &message, FI_COMPLETION | record->flags | delivery);
+    ssize_t error = fi_writemsg(endpoint->ep, &message, FI_COMPLETION | record->flags | delivery);
+    endpoint->spoken += error == 0 && record->flags;
+    return error;
 }
 
 /*
@@ -113,8 +117,7 @@ static ssize_t hand_over(struct pf_ofi_endpoint *endpoint, struct pf_ofi_record 
  */
 int pf_ofi_record_start(struct pf_ofi_endpoint *endpoint, struct pf_ofi_record *record)
 {
-    ssize_t error =
-        pf_list_empty(&endpoint->waiting) ? hand_over(endpoint, record) : -FI_EAGAIN;
+    ssize_t error = pf_list_empty(&endpoint->waiting) ? hand_over(endpoint, record) : -FI_EAGAIN;
     if (error == -FI_EAGAIN) {
         pf_list_append(&endpoint->waiting, &record->link);
         return 0;
@@ -173,8 +176,7 @@ unsigned pf_ofi_record_flushed(struct pf_ofi_endpoint *endpoint)
 static void cancel(struct pf_ofi_endpoint *endpoint, struct pf_list *list, int status)
 {
     while (!pf_list_empty(list)) {
-        struct pf_ofi_record *record =
-            pf_container_of(list->next, struct pf_ofi_record, link);
+        struct pf_ofi_record *record = pf_container_of(list->next, struct pf_ofi_record, link);
         pf_ofi_finish(endpoint, record->op, status, 0);
         give_back(endpoint, record);
     }

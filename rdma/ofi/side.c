@@ -104,3 +104,19 @@ int pf_ofi_side_next(struct pf_ofi_side *side, struct pf_ofi_frame *frame)
     }
     return got < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -ECONNRESET;
 }
+
+/* Say that we hang up, and how much the peer has to read from its queue before it does. */
+void pf_ofi_side_bye(struct pf_ofi_endpoint *endpoint)
+{
+    struct pf_ofi_bye bye = {.status = endpoint->status, .spoken = endpoint->spoken};
+    if (!endpoint->bye_said)
+        pf_ofi_side_send(endpoint->side, PF_OFI_FRAME_BYE, &bye, sizeof bye);
+    endpoint->bye_said = true;
+}
+
+void pf_ofi_side_drop(struct pf_ofi_endpoint *endpoint)
+{
+    pf_ofi_sleep_forget(pf_ofi_lane_of(endpoint->endpoint.lane), endpoint->side->fd);
+    pf_ofi_side_free(endpoint->side);
+    endpoint->side = NULL;
+}

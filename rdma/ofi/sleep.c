@@ -74,9 +74,8 @@ int pf_ofi_lane_fd(struct pf_lane *lane)
 /* Something is due that no descriptor will tell of. */
 static bool has_work(const struct pf_ofi_endpoint *endpoint)
 {
-    bool deliverable = !pf_list_empty(&endpoint->held) && !pf_list_empty(&endpoint->wanted);
     return !pf_list_empty(&endpoint->finished) || endpoint->state == PF_OFI_ENDED ||
-           endpoint->answers_owed || endpoint->bye_owed || deliverable ||
+           endpoint->answers_owed || endpoint->bye_owed || pf_ofi_receive_ready(endpoint) ||
            (endpoint->state == PF_OFI_DRAINING && endpoint->sends == 0);
 }
 
@@ -87,9 +86,8 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 
 static uint64_t next_deadline(const struct pf_ofi_endpoint *endpoint)
 {
-    return pf_list_empty(&endpoint->held)
-               ? endpoint->deadline
-               : sooner(endpoint->deadline, endpoint->held_until);
+    return pf_list_empty(&endpoint->held) ? endpoint->deadline
+                                          : sooner(endpoint->deadline, endpoint->held_until);
 }
 
 /* A time in the past makes the timer expire at once; 0 stops it. */
@@ -131,7 +129,7 @@ int pf_ofi_lane_arm(struct pf_lane *base)
     int error = lane->eq ? try_wait(lane, &lane->eq->fid) : 0;
     if (error)
         return error;
-    pf_list_for_each(item, &lane->endpoints) {
+    pf_list_for_each (item, &lane->endpoints) {
         error = arm_endpoint(lane, pf_container_of(item, struct pf_ofi_endpoint, link), &deadline);
         if (error)
             return error;

@@ -44,7 +44,7 @@ static int send_inline(struct pf_ofi_endpoint *to, const struct pf_sge *sgl, uns
         pf_ofi_endpoint_fail(to, pf_ofi_error(error));
         return pf_ofi_error(error);
     }
-    op->endpoint = &to->endpoint;
+    to->spoken++;
     pf_ofi_finish(to, op, 0, total);
     return 0;
 }
@@ -52,7 +52,6 @@ static int send_inline(struct pf_ofi_endpoint *to, const struct pf_sge *sgl, uns
 /* The operation is accepted, ends with status, and takes the endpoint with it. */
 static int refuse(struct pf_ofi_endpoint *to, int status, struct pf_op *op)
 {
-    op->endpoint = &to->endpoint;
     pf_ofi_finish(to, op, status, 0);
     pf_ofi_endpoint_fail(to, status);
     return 0;
@@ -78,10 +77,12 @@ int pf_ofi_send(struct pf_endpoint *endpoint, const struct pf_sge *sgl, unsigned
     return pf_ofi_record_start(to, record);
 }
 
-static bool all_registered(const struct pf_sge *sgl, unsigned count)
+/* A read scatters, so its memory has to be registered for that. */
+static bool registered(const struct pf_sge *sgl, unsigned count, enum pf_ofi_kind kind)
 {
+    unsigned needed = kind == PF_OFI_READ ? PF_LOCAL_WRITE | PF_REMOTE_WRITE : 0;
     for (unsigned i = 0; i < count; i++)
-        if (!sgl[i].mr)
+        if (!sgl[i].mr || (needed && !(sgl[i].mr->access & needed)))
             return false;
     return true;
 }
@@ -94,7 +95,8 @@ static int post_access(struct pf_ofi_endpoint *to, enum pf_ofi_kind kind, const 
     size_t total;
     if (to->state != PF_OFI_CONNECTED)
         return -ENOTCONN;
-    if (!pf_sgl_valid(&to->device->device.caps, sgl, count, &total) || !all_registered(sgl, count))
+    if (!pf_sgl_valid(&to->device->device.caps, sgl, count, &total) ||
+        !registered(sgl, count, kind))
         return -EINVAL;
     if (to->device->checks_keys && !pf_ofi_keys_allow(to, rkey->key, remote, total, access))
         return to->state == PF_OFI_CONNECTED ? refuse(to, -EACCES, op) : -ENOTCONN;
