@@ -101,6 +101,7 @@ int pf_ofi_device_open(const struct pf_device_attr *attr, struct pf_device **dev
     if (error)
         goto free_info;
     pthread_mutex_init(&opened->lock, NULL);
+    pf_list_init(&opened->graves);
     describe(opened);
     *device = &opened->device;
     return 0;
@@ -115,6 +116,7 @@ free_device:
 void pf_ofi_device_close(struct pf_device *device)
 {
     struct pf_ofi_device *closed = pf_ofi_device_of(device);
+    pf_ofi_grave_sweep(closed);
     pthread_mutex_destroy(&closed->lock);
     fi_close(&closed->domain->fid);
     fi_close(&closed->fabric->fid);

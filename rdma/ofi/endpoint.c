@@ -47,13 +47,19 @@ int pf_ofi_endpoint_new(struct pf_lane *lane, const struct pf_endpoint_attr *att
     return 0;
 }
 
+/* The good-bye first: what the peer sends after it has read that is not waited for. */
 static void release(struct pf_ofi_endpoint *endpoint)
 {
+    bool buried = false;
+    pf_ofi_grant_end_endpoint(endpoint);
+    if (endpoint->side) {
+        pf_ofi_side_bye(endpoint);
+        buried = pf_ofi_grave_bury(endpoint);
+        pf_ofi_side_drop(endpoint);
+    }
+    if (buried)
+        pf_ofi_grave_sweep(endpoint->device);
     pf_ofi_resources_close(endpoint);
-    if (!endpoint->side)
-        return;
-    pf_ofi_side_bye(endpoint);
-    pf_ofi_side_drop(endpoint);
 }
 
 void pf_ofi_endpoint_free(struct pf_ofi_endpoint *endpoint)

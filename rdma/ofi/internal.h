@@ -54,11 +54,12 @@ struct pf_ofi_device {
     struct fid_fabric *fabric;
     struct fid_domain *domain;
     const struct pf_ofi_cm *cm;
-    pthread_mutex_t lock; /* of the grants */
-    bool local;           /* peers are on this host: names and unix sockets, no addresses */
-    bool imm_takes_rx;    /* FI_RX_CQ_DATA: an immediate uses up one of the provider's receives */
-    bool orders_sends;    /* a send arrives after earlier writes have landed (FI_ORDER_SAW) */
-    bool checks_keys;     /* the provider doesn't report a wrong key: keys.c does */
+    pthread_mutex_t lock;  /* of grants and graves */
+    struct pf_list graves; /* grave.c */
+    bool local;            /* peers are on this host: names and unix sockets, no addresses */
+    bool imm_takes_rx;     /* FI_RX_CQ_DATA: an immediate uses up one of the provider's receives */
+    bool orders_sends;     /* a send arrives after earlier writes have landed (FI_ORDER_SAW) */
+    bool checks_keys;      /* the provider doesn't report a wrong key: keys.c does */
 };
 
 struct pf_ofi_lane {
@@ -293,6 +294,10 @@ int pf_ofi_rkey_unpack(struct pf_endpoint *endpoint, const uint8_t in[PF_RKEY_BY
 int pf_ofi_grant_key(struct pf_ofi_mr *mr, struct pf_ofi_endpoint *endpoint, uint64_t *key);
 void pf_ofi_grant_end_mr(struct pf_ofi_mr *mr);
 void pf_ofi_grant_end_endpoint(struct pf_ofi_endpoint *endpoint);
+
+/* grave.c: closing an endpoint whose peer uses its memory */
+bool pf_ofi_grave_bury(struct pf_ofi_endpoint *endpoint);
+void pf_ofi_grave_sweep(struct pf_ofi_device *device);
 
 /* keys.c: the peer's registrations, checked here where the provider does not report an error */
 int pf_ofi_keys_learn(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame *frame);

@@ -99,7 +99,6 @@ int pf_ofi_resources_open(struct pf_ofi_endpoint *endpoint, struct fi_info *info
 /* The endpoint first: from then on the provider touches neither queue nor memory. */
 void pf_ofi_resources_close(struct pf_ofi_endpoint *endpoint)
 {
-    pf_ofi_grant_end_endpoint(endpoint);
     if (endpoint->ep)
         fi_close(&endpoint->ep->fid);
     if (endpoint->buffers_mr)
