@@ -2,13 +2,14 @@
 /*
  * Bare libfabric, for comparison: the pattern of a page request without anything of pageferry's.
  *
- *     bare_ofi tcp|net|shm [ordered]
+ *     bare_ofi tcp|net|shm [ordered] [fd]
  *
  * Two processes on this host. Round trip: a 64-byte message answered by a 4 KiB write with
  * completion data. Bandwidth: one-sided writes, a window of them under way, the last with
  * completion data; the clock stops when its arrival is acknowledged. Both sides spin with
  * sched_yield(). "ordered" asks the provider for write ordering, as pageferry does; without it shm
- * writes by process_vm_writev() and looks at no key.
+ * writes by process_vm_writev() and looks at no key. "fd" opens the queue so that one could sleep
+ * on it, as pageferry does where the provider can: on tcp that takes epoll_wait() for poll().
  *
  * Any error ends the program with a line that names the call.
  */
@@ -87,7 +88,7 @@ static void hear(struct peer *peer, void *data, size_t size)
         must(-FI_EIO, "hearing from the other process");
 }
 
-static void open_domain(struct peer *peer, const char *provider, bool ordered)
+static void open_domain(struct peer *peer, const char *provider, bool ordered, bool fd)
 {
     bool shm = strcmp(provider, "shm") == 0;
     struct fi_info *hints = fi_allocinfo();
@@ -106,7 +107,11 @@ static void open_domain(struct peer *peer, const char *provider, bool ordered)
     fi_freeinfo(hints);
     must(fi_fabric(peer->info->fabric_attr, &peer->fabric, NULL), "fi_fabric");
     must(fi_domain(peer->fabric, peer->info, &peer->domain, NULL), "fi_domain");
-    struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_DATA, .size = 1024};
+    struct fi_cq_attr cq = {
+        .format = FI_CQ_FORMAT_DATA,
+        .wait_obj = fd ? FI_WAIT_FD : FI_WAIT_NONE,
+        .size = 1024,
+    };
     must(fi_cq_open(peer->domain, &cq, &peer->cq, NULL), "fi_cq_open");
 }
 
@@ -240,10 +245,18 @@ static void write_out(struct peer *peer, size_t size, bool with_data)
                                          peer->to, peer->remote, peer->key, &peer->context)
                           : fi_write(peer->ep, peer->memory, size, fi_mr_desc(peer->mr), peer->to,
                                      peer->remote, peer->key, &peer->context);
-        if (error == -FI_EAGAIN)
-            look(peer);
+        if (error == -FI_EAGAIN && !look(peer))
+            sched_yield();
     } while (error == -FI_EAGAIN);
     must(error, "fi_write");
+}
+
+static bool has_option(int argc, char **argv, const char *name)
+{
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], name) == 0)
+            return true;
+    return false;
 }
 
 static int by_value(const void *a, const void *b)
@@ -273,7 +286,7 @@ static void round_trips(struct peer *peer)
     }
     qsort(times, ROUNDS, sizeof *times, by_value);
     printf("{\"rtt_p50_us\": %.2f, \"rtt_p99_us\": %.2f, \"rtt_p999_us\": %.2f", times[ROUNDS / 2],
-           times[ROUNDS / 100 * 99], times[ROUNDS / 1000 * 999]);
+           times[(size_t)ROUNDS / 100 * 99], times[(size_t)ROUNDS / 1000 * 999]);
 }
 
 /* Best of a few, because the machine may be busy; GB/s at the writer. */
@@ -330,7 +343,7 @@ int main(int argc, char **argv)
     static struct peer peer;
     int channel[2];
     if (argc < 2) {
-        fprintf(stderr, "usage: %s tcp|net|shm [ordered]\n", argv[0]);
+        fprintf(stderr, "usage: %s tcp|net|shm [ordered] [fd]\n", argv[0]);
         return 2;
     }
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, channel) != 0)
@@ -339,7 +352,7 @@ int main(int argc, char **argv)
     peer.asks = child != 0;
     peer.channel = channel[peer.asks];
     close(channel[!peer.asks]);
-    open_domain(&peer, argv[1], argc > 2 && strcmp(argv[2], "ordered") == 0);
+    open_domain(&peer, argv[1], has_option(argc, argv, "ordered"), has_option(argc, argv, "fd"));
     if (peer.info->ep_attr->type == FI_EP_MSG)
         connect_messages(&peer);
     else

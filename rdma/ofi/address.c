@@ -19,9 +19,11 @@ int pf_ofi_address_socket(const struct pf_uri *uri, bool passive, struct sockadd
     struct addrinfo *found;
     int error = getaddrinfo(uri->host[0] ? uri->host : NULL, uri->port[0] ? uri->port : "0", &hints,
                             &found);
-    if (error)
-        return pf_why(why, -EINVAL, "%s://%s: the host can't be resolved (%s)", uri->scheme,
-                      uri->host, gai_strerror(error));
+    if (error) {
+        pf_why(why, -EINVAL, "%s://%s: the host can't be resolved (%s)", uri->scheme, uri->host,
+               gai_strerror(error));
+        return -EINVAL;
+    }
     *length = found->ai_addrlen;
     memcpy(out, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
@@ -57,8 +59,8 @@ static in_port_t get_port(const struct sockaddr *address)
 /* A URI without a host keeps the address that the device was opened with. */
 int pf_ofi_address_source(struct fi_info *info, const struct pf_uri *uri, struct pf_why *why)
 {
-    struct sockaddr_storage address;
-    socklen_t length;
+    struct sockaddr_storage address = {0};
+    socklen_t length = 0;
     int error = pf_ofi_address_socket(uri, true, (struct sockaddr *)&address, &length, why);
     if (error)
         return error;
@@ -71,8 +73,8 @@ int pf_ofi_address_source(struct fi_info *info, const struct pf_uri *uri, struct
 
 int pf_ofi_address_target(struct fi_info *info, const struct pf_uri *uri, struct pf_why *why)
 {
-    struct sockaddr_storage address;
-    socklen_t length;
+    struct sockaddr_storage address = {0};
+    socklen_t length = 0;
     if (!uri->host[0] || !uri->port[0])
         return pf_why(why, -EINVAL, "%s://%s: connecting needs a host and a port", uri->scheme,
                       uri->host);

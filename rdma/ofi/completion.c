@@ -84,7 +84,11 @@ static bool blocked(const struct pf_ofi_endpoint *endpoint)
            endpoint->state < PF_OFI_CLOSING;
 }
 
-/* Returns the callbacks made. Each may close the endpoint: then its queue is gone. */
+/*
+ * Returns the callbacks made. Each may close the endpoint: then its queue is gone. A look at an
+ * empty queue makes the provider look at its sockets, so a queue that gave less than it was asked
+ * for is not asked again: the caller has something to answer.
+ */
 unsigned pf_ofi_completions(struct pf_ofi_endpoint *endpoint, unsigned budget)
 {
     unsigned made = 0;
@@ -106,6 +110,8 @@ unsigned pf_ofi_completions(struct pf_ofi_endpoint *endpoint, unsigned budget)
             break;
         for (ssize_t i = 0; i < count && endpoint->cq; i++)
             made += complete(endpoint, &entries[i]);
+        if ((size_t)count < room)
+            break;
     }
     return made;
 }

@@ -25,10 +25,10 @@ static int parse(const char *text, struct pf_uri *uri, struct pf_why *why)
     int error = pf_uri_parse(text, uri, why);
     if (error)
         return error;
-    if (strncmp(uri->scheme, "ofi+", 4) != 0)
-        return pf_why(why, -EINVAL, "\"%.100s\": the ofi back end serves ofi+PROVIDER:// only",
-                      text);
-    return 0;
+    if (strncmp(uri->scheme, "ofi+", 4) == 0)
+        return 0;
+    pf_why(why, -EINVAL, "\"%.100s\": the ofi back end serves ofi+PROVIDER:// only", text);
+    return -EINVAL;
 }
 
 static bool can_sleep(struct pf_ofi_device *device)
@@ -91,8 +91,10 @@ int pf_ofi_device_open(const struct pf_device_attr *attr, struct pf_device **dev
     if (error)
         return error;
     struct pf_ofi_device *opened = calloc(1, sizeof *opened);
-    if (!opened)
-        return pf_why(why, -ENOMEM, "opening %s: out of memory", attr->uri);
+    if (!opened) {
+        pf_why(why, -ENOMEM, "opening %s: out of memory", attr->uri);
+        return -ENOMEM;
+    }
     disable_cache_monitor();
     error = pf_ofi_info_find(&uri, attr->for_listen, &opened->info, why);
     if (error)

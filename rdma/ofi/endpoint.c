@@ -9,13 +9,16 @@
 
 static void init_lists(struct pf_ofi_endpoint *endpoint)
 {
-    struct pf_list *lists[] = {
-        &endpoint->link,   &endpoint->free_records, &endpoint->waiting, &endpoint->posted,
-        &endpoint->wanted, &endpoint->idle,         &endpoint->spare,   &endpoint->held,
-        &endpoint->grants, &endpoint->finished,
-    };
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        pf_list_init(lists[i]);
+    pf_list_init(&endpoint->link);
+    pf_list_init(&endpoint->free_records);
+    pf_list_init(&endpoint->waiting);
+    pf_list_init(&endpoint->posted);
+    pf_list_init(&endpoint->wanted);
+    pf_list_init(&endpoint->idle);
+    pf_list_init(&endpoint->spare);
+    pf_list_init(&endpoint->held);
+    pf_list_init(&endpoint->grants);
+    pf_list_init(&endpoint->finished);
 }
 
 int pf_ofi_endpoint_new(struct pf_lane *lane, const struct pf_endpoint_attr *attr,
@@ -23,12 +26,16 @@ int pf_ofi_endpoint_new(struct pf_lane *lane, const struct pf_endpoint_attr *att
 {
     unsigned limit = lane->device->caps.max_depth;
     if (attr->send_depth == 0 || attr->send_depth > limit || attr->recv_depth == 0 ||
-        attr->recv_depth > limit || attr->recv_size > UINT32_MAX)
-        return pf_why(why, -EINVAL, "an endpoint takes 1 to %u sends and receives, not %u and %u",
-                      limit, attr->send_depth, attr->recv_depth);
+        attr->recv_depth > limit || attr->recv_size > UINT32_MAX) {
+        pf_why(why, -EINVAL, "an endpoint takes 1 to %u sends and receives, not %u and %u", limit,
+               attr->send_depth, attr->recv_depth);
+        return -EINVAL;
+    }
     struct pf_ofi_endpoint *made = calloc(1, sizeof *made);
-    if (!made)
-        return pf_why(why, -ENOMEM, "opening an endpoint: out of memory");
+    if (!made) {
+        pf_why(why, -ENOMEM, "opening an endpoint: out of memory");
+        return -ENOMEM;
+    }
     made->endpoint = (struct pf_endpoint){.lane = lane, .events = attr->events, .ctx = attr->ctx};
     made->device = pf_ofi_device_of(lane->device);
     made->peer = FI_ADDR_UNSPEC;
@@ -39,7 +46,8 @@ int pf_ofi_endpoint_new(struct pf_lane *lane, const struct pf_endpoint_attr *att
     init_lists(made);
     if (pf_ofi_record_open(made)) {
         free(made);
-        return pf_why(why, -ENOMEM, "opening an endpoint: out of memory");
+        pf_why(why, -ENOMEM, "opening an endpoint: out of memory");
+        return -ENOMEM;
     }
     pf_list_append(&pf_ofi_lane_of(lane)->endpoints, &made->link);
     pf_ofi_lane_of(lane)->unsettled = true;

@@ -129,8 +129,8 @@ void pf_ofi_grant_end_mr(struct pf_ofi_mr *mr)
 {
     pthread_mutex_t *lock = &pf_ofi_device_of(mr->mr.device)->lock;
     pthread_mutex_lock(lock);
-    while (!pf_list_empty(&mr->grants)) {
-        struct grant *grant = pf_container_of(mr->grants.next, struct grant, in_mr);
+    for (struct pf_list *item; (item = pf_list_pop(&mr->grants)) != NULL;) {
+        struct grant *grant = pf_container_of(item, struct grant, in_mr);
         tell(grant, false);
         end(grant);
     }
@@ -141,7 +141,7 @@ void pf_ofi_grant_end_mr(struct pf_ofi_mr *mr)
 void pf_ofi_grant_end_endpoint(struct pf_ofi_endpoint *endpoint)
 {
     pthread_mutex_lock(&endpoint->device->lock);
-    while (!pf_list_empty(&endpoint->grants))
-        end(pf_container_of(endpoint->grants.next, struct grant, in_endpoint));
+    for (struct pf_list *item; (item = pf_list_pop(&endpoint->grants)) != NULL;)
+        end(pf_container_of(item, struct grant, in_endpoint));
     pthread_mutex_unlock(&endpoint->device->lock);
 }

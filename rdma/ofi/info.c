@@ -89,12 +89,13 @@ int pf_ofi_info_find(const struct pf_uri *uri, bool for_listen, struct fi_info *
         error = ask_type(uri, FI_EP_MSG, for_listen, info);
     if (error && (!chosen || strcmp(wanted, "rdm") == 0))
         error = ask_type(uri, FI_EP_RDM, for_listen, info);
-    if (error)
-        return pf_why(why, -ENODEV,
-                      "%s://%s: libfabric has no such provider here, or it can't use this address "
-                      "(%s): \"fi_info -l\" lists the providers, \"fi_info -p %s\" their NICs",
-                      uri->scheme, uri->host, fi_strerror(-error), strchr(uri->scheme, '+') + 1);
-    return 0;
+    if (!error)
+        return 0;
+    pf_why(why, -ENODEV,
+           "%s://%s: libfabric has no such provider here, or it can't use this address "
+           "(%s): \"fi_info -l\" lists the providers, \"fi_info -p %s\" their NICs",
+           uri->scheme, uri->host, fi_strerror(-error), strchr(uri->scheme, '+') + 1);
+    return -ENODEV;
 }
 
 static size_t smaller(size_t a, size_t b)

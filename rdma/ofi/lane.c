@@ -8,7 +8,7 @@
  * While all endpoints are connected and busy, connections are looked at once in so many calls: a
  * look is a system call. Data shows the end of a connection too.
  */
-enum { TICKS = 32 };
+enum { TICKS = 128 };
 
 static int open_events(struct pf_ofi_lane *lane, struct pf_ofi_device *device)
 {

@@ -82,10 +82,12 @@ int pf_ofi_accept(struct pf_request *base, struct pf_lane *lane,
     struct pf_ofi_request *request = pf_container_of(base, struct pf_ofi_request, request);
     const struct pf_ofi_cm *cm = pf_ofi_device_of(lane->device)->cm;
     struct pf_ofi_endpoint *made = NULL;
-    int error = len > PF_PRIVATE_DATA_MAX
-                    ? pf_why(why, -EINVAL, "%zu bytes of private data: at most %d travel along",
-                             len, PF_PRIVATE_DATA_MAX)
-                    : pf_ofi_endpoint_new(lane, attr, &made, why);
+    int error = -EINVAL;
+    if (len > PF_PRIVATE_DATA_MAX)
+        pf_why(why, error, "%zu bytes of private data: at most %d travel along", len,
+               PF_PRIVATE_DATA_MAX);
+    else
+        error = pf_ofi_endpoint_new(lane, attr, &made, why);
     if (!error) {
         made->peer_recv_size = request->card.recv_size;
         error = cm->accept(request, made, data, len, why);

@@ -14,6 +14,12 @@
 
 enum { BUFFER_ALIGN = 64, CONTROL_BYTES = 64 };
 
+/* Kept in pf_op.scratch of a posted receive. */
+struct room {
+    char *at;
+    size_t size;
+};
+
 static size_t buffer_size(const struct pf_ofi_endpoint *endpoint)
 {
     size_t size = endpoint->recv_size > CONTROL_BYTES ? endpoint->recv_size : CONTROL_BYTES;
@@ -93,8 +99,8 @@ int pf_ofi_recv(struct pf_endpoint *endpoint, const struct pf_sge *sge, struct p
     if (at->receives >= at->recv_depth)
         return -EAGAIN;
     op->endpoint = endpoint;
-    op->scratch[0] = (uint64_t)(uintptr_t)sge->addr;
-    op->scratch[1] = sge->len;
+    struct room room = {.at = sge->addr, .size = sge->len};
+    memcpy(op->scratch, &room, sizeof room);
     at->receives++;
     pf_list_append(&at->wanted, &op->link);
     return 0;
@@ -104,13 +110,15 @@ int pf_ofi_recv(struct pf_endpoint *endpoint, const struct pf_sge *sge, struct p
 static unsigned deliver(struct pf_ofi_endpoint *endpoint, struct pf_ofi_arrival *arrival)
 {
     struct pf_op *op = pf_container_of(pf_list_pop(&endpoint->wanted), struct pf_op, link);
-    bool fits = arrival->has_imm || arrival->bytes <= op->scratch[1];
+    struct room room;
+    memcpy(&room, op->scratch, sizeof room);
+    bool fits = arrival->has_imm || arrival->bytes <= room.size;
     size_t bytes = arrival->has_imm ? 0 : arrival->bytes;
     endpoint->receives--;
     op->has_imm = arrival->has_imm;
     op->imm = arrival->imm;
     if (fits && bytes)
-        memcpy((void *)(uintptr_t)op->scratch[0], arrival->buffer, bytes);
+        memcpy(room.at, arrival->buffer, bytes);
     pf_ofi_receive_recycle(endpoint, arrival);
     if (!fits)
         pf_ofi_endpoint_fail(endpoint, -EMSGSIZE);

@@ -14,7 +14,7 @@ static int open_queue(struct pf_ofi_endpoint *endpoint)
     struct fi_cq_attr attr = {
         .format = FI_CQ_FORMAT_DATA,
         .wait_obj = device->device.caps.can_sleep ? FI_WAIT_FD : FI_WAIT_NONE,
-        .size = (size_t)endpoint->send_depth + endpoint->recv_depth + 2 * PF_OFI_SPARE,
+        .size = (size_t)endpoint->send_depth + endpoint->recv_depth + 2 * (size_t)PF_OFI_SPARE,
     };
     int error = fi_cq_open(device->domain, &attr, &endpoint->cq, endpoint);
     if (error)

@@ -92,8 +92,8 @@ static int listen_local(struct pf_uri *uri, struct pf_why *why)
 
 static int listen_remote(struct pf_uri *uri, struct pf_why *why)
 {
-    struct sockaddr_storage address;
-    socklen_t length;
+    struct sockaddr_storage address = {0};
+    socklen_t length = 0;
     int on = 1;
     int error = pf_ofi_address_socket(uri, true, (struct sockaddr *)&address, &length, why);
     if (error)
@@ -134,8 +134,8 @@ static int connect_local(const struct pf_uri *uri, struct pf_why *why)
 
 static int connect_remote(const struct pf_uri *uri, bool *connecting, struct pf_why *why)
 {
-    struct sockaddr_storage address;
-    socklen_t length;
+    struct sockaddr_storage address = {0};
+    socklen_t length = 0;
     int on = 1;
     int error = pf_ofi_address_socket(uri, false, (struct sockaddr *)&address, &length, why);
     if (error)
