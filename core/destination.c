@@ -655,10 +655,9 @@ static int serve(struct pf_destination *destination, struct ferry_job *job, stru
 }
 
 /* A failure that another try can't cure: nothing could be listened on, or it was given up. */
-static bool is_final(const struct ferry_job *job, const struct pf_destination *destination,
-                     int error)
+static bool is_final(const struct ferry_job *job, const struct pf_destination *destination)
 {
-    return job->once || error == -ECANCELED || !destination->greeted;
+    return job->once || atomic_load(&job->cancel) || !destination->greeted;
 }
 
 void *pf_destination_thread(void *arg)
@@ -669,7 +668,7 @@ void *pf_destination_thread(void *arg)
     int error = destination ? 0 : -ENOMEM;
     while (destination) {
         error = serve(destination, job, &why);
-        if (!error || is_final(job, destination, error))
+        if (!error || is_final(job, destination))
             break;
         pf_error("a migration to here failed, waiting for another: %s", why.text);
     }
