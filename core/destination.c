@@ -446,6 +446,8 @@ static int run_job(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_message message;
     int error = pf_session_expect(session, PF_MSG_RUN, &message);
+    if (!error)
+        error = pf_session_failure(session);
     if (error)
         return error;
     session->cancel = NULL;
@@ -512,11 +514,6 @@ static int attend(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct pf_message message;
-    int error = pf_worker_failure(&destination->faults.worker);
-    if (!error)
-        error = pf_worker_failure(&destination->placer.worker);
-    if (error)
-        return error;
     int got = pf_session_poll(session, &message);
     if (got > 0)
         return pf_why(&session->why, -EPROTO, "the source spoke out of turn (%s)",
@@ -526,11 +523,22 @@ static int attend(struct pf_destination *destination)
     return got < 0 ? got : pf_session_step(session);
 }
 
+/*
+ * The link broke. If the last page had come by then it broke too late to matter: threads finish
+ * what is in their hands first, the placer while the fault thread still reads events.
+ */
+static bool has_all(struct pf_destination *destination)
+{
+    pf_worker_stop(&destination->placer.worker);
+    pf_worker_stop(&destination->faults.worker);
+    return atomic_load(&destination->arrival.missing_pages) == 0;
+}
+
 static int receive_pages(struct pf_destination *destination)
 {
     while (atomic_load(&destination->arrival.missing_pages) > 0) {
         int error = attend(destination);
-        if (error)
+        if (error && !has_all(destination))
             return error;
     }
     /*
