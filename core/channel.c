@@ -12,6 +12,13 @@ enum {
     MEMORY = BUFFERS * PF_CHANNEL_MESSAGE,
 };
 
+/* Cancelled: the connection has ended, and its closed() says why. */
+static void note_failure(struct pf_channel *channel, int status)
+{
+    if (!channel->status && status != -ECANCELED)
+        channel->status = status;
+}
+
 static void receive_done(struct pf_op *op, int status, size_t bytes)
 {
     struct pf_channel_buffer *buffer = pf_container_of(op, struct pf_channel_buffer, op);
@@ -20,8 +27,7 @@ static void receive_done(struct pf_op *op, int status, size_t bytes)
     if (status == 0 && op->has_imm)
         status = -EPROTO;
     if (status) {
-        if (!channel->status)
-            channel->status = status;
+        note_failure(channel, status);
         return;
     }
     buffer->length = bytes;
@@ -34,8 +40,7 @@ static void send_done(struct pf_op *op, int status, size_t bytes)
     (void)bytes;
     struct pf_channel_buffer *buffer = pf_container_of(op, struct pf_channel_buffer, op);
     buffer->posted = false;
-    if (status && !buffer->channel->status)
-        buffer->channel->status = status;
+    note_failure(buffer->channel, status);
 }
 
 static void init_buffer(struct pf_channel *channel, struct pf_channel_buffer *buffer,

@@ -174,6 +174,8 @@ static int run_job(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_message message;
     int error = pf_session_expect(session, PF_MSG_RUN, &message);
+    if (!error)
+        error = pf_session_failure(session);
     if (error)
         return error;
     session->cancel = NULL;
@@ -238,11 +240,6 @@ static int attend(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct pf_message message;
-    int error = pf_worker_failure(&destination->faults.worker);
-    if (!error)
-        error = pf_worker_failure(&destination->placer.worker);
-    if (error)
-        return error;
     int got = pf_session_poll(session, &message);
     if (got > 0)
         return pf_why(&session->why, -EPROTO, "the source spoke out of turn (%s)",
@@ -252,11 +249,22 @@ static int attend(struct pf_destination *destination)
     return got < 0 ? got : pf_session_step(session);
 }
 
+/*
+ * The link broke. If the last page had come by then it broke too late to matter: threads finish
+ * what is in their hands first, the placer while the fault thread still reads events.
+ */
+static bool has_all(struct pf_destination *destination)
+{
+    pf_worker_stop(&destination->placer.worker);
+    pf_worker_stop(&destination->faults.worker);
+    return atomic_load(&destination->arrival.missing_pages) == 0;
+}
+
 static int receive_pages(struct pf_destination *destination)
 {
     while (atomic_load(&destination->arrival.missing_pages) > 0) {
         int error = attend(destination);
-        if (error)
+        if (error && !has_all(destination))
             return error;
     }
     /*
@@ -378,9 +386,10 @@ static int serve(struct pf_destination *destination, struct pf_why *why)
 }
 
 /* A failure that another try can't cure: this host can't be a destination, or it was given up. */
-static bool is_final(const struct pf_destination *destination, int error)
+static bool is_final(const struct pf_destination *destination)
 {
-    return destination->job->once || error == -ECANCELED || !destination->greeted;
+    const struct ferry_job *job = destination->job;
+    return job->once || atomic_load(&job->cancel) || !destination->greeted;
 }
 
 /* Serve until a job is here, or none can come. */
@@ -388,7 +397,7 @@ static int serve_all(struct pf_destination *destination, struct pf_why *why)
 {
     for (;;) {
         int error = serve(destination, why);
-        if (!error || is_final(destination, error))
+        if (!error || is_final(destination))
             return error;
         pf_error("a migration to here failed, waiting for another: %s", why->text);
         error = pf_session_renew(&destination->session);

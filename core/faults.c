@@ -160,7 +160,7 @@ static void *fault_thread_run(void *arg)
     while (!pf_worker_stopping(&faults->worker)) {
         int done = look(faults);
         if (done < 0) {
-            pf_worker_fail(&faults->worker, done);
+            pf_worker_fail(&faults->worker, done, "the urgent lane broke");
             break;
         }
         if (done > 0)

@@ -155,10 +155,8 @@ static void part_done(struct pf_op *op, int status, size_t bytes)
     struct pf_part *part = pf_container_of(op, struct pf_part, op);
     struct pf_worker *worker = &part->stage->mover->worker;
     part->stage->posted--;
-    if (status && status != -ECANCELED) {
-        pf_why(&worker->why, status, "a write of the bulk lane failed: %s", ferry_strerror(status));
-        pf_worker_fail(worker, status);
-    }
+    if (status && status != -ECANCELED)
+        pf_worker_fail(worker, status, "a write of the bulk lane failed");
 }
 
 static int post_part(struct pf_outgoing *stage, unsigned part, unsigned parts, unsigned count,
@@ -255,16 +253,14 @@ static void credit_done(struct pf_op *op, int status, size_t bytes)
     struct pf_mover *mover = receive->mover;
     if (status) {
         if (status != -ECANCELED)
-            pf_worker_fail(&mover->worker, status);
+            pf_worker_fail(&mover->worker, status, "no credits can be received");
         return;
     }
     int error = op->has_imm ? -EPROTO : take_credit(mover, receive->bytes, bytes);
     if (error)
-        pf_why(&mover->worker.why, error, "the destination sent a malformed credit");
-    if (!error)
-        error = post_credit_receive(receive);
-    if (error)
-        pf_worker_fail(&mover->worker, error);
+        pf_worker_fail(&mover->worker, error, "the destination sent a credit that was not due");
+    else if ((error = post_credit_receive(receive)))
+        pf_worker_fail(&mover->worker, error, "cannot post a receive for credits");
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -299,7 +295,7 @@ static void *mover_run(void *arg)
         int events = pf_progress(mover->session->bulk.lane, BUDGET);
         int sent = events < 0 ? events : send_one(mover);
         if (sent < 0) {
-            pf_worker_fail(&mover->worker, sent);
+            pf_worker_fail(&mover->worker, sent, "the bulk lane broke");
             break;
         }
         if (events > 0 || sent > 0)

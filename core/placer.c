@@ -13,10 +13,7 @@ enum { BUDGET = 8, RECEIVE_BYTES = 32, CREDIT_BYTES = 32 };
 
 static void fail(struct pf_placer *placer, int status, const char *what)
 {
-    if (atomic_load(&placer->worker.status))
-        return;
-    pf_why(&placer->worker.why, status, "%s: %s", what, ferry_strerror(status));
-    pf_worker_fail(&placer->worker, status);
+    pf_worker_fail(&placer->worker, status, what);
 }
 
 /* ---- placing a stage ------------------------------------------------------------------------- */

@@ -186,7 +186,8 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
     struct pf_answer answer;
     if (status) {
         if (status != -ECANCELED)
-            fail(requests, status);
+            fail(requests, pf_why(&requests->why, status, "no answers can be received: %s",
+                                  ferry_strerror(status)));
         return;
     }
     int error = 0;
@@ -201,8 +202,9 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
         error = take_answer(requests, answer);
     if (error)
         pf_why(&requests->why, error, "the source sent an answer that nobody asked for");
-    else
-        error = post_receive(receive);
+    else if ((error = post_receive(receive)))
+        pf_why(&requests->why, error, "cannot post a receive for answers: %s",
+               ferry_strerror(error));
     if (error)
         fail(requests, error);
 }

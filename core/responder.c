@@ -61,9 +61,7 @@ static void post_answer(struct pf_answer_send *send)
     if (error == -EAGAIN) {
         pf_list_append(&responder->unposted, &send->link);
     } else if (error) {
-        pf_why(&responder->worker.why, error, "cannot answer page requests: %s",
-               ferry_strerror(error));
-        pf_worker_fail(&responder->worker, error);
+        pf_worker_fail(&responder->worker, error, "cannot answer page requests");
     }
 }
 
@@ -85,11 +83,8 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
     (void)bytes;
     struct pf_answer_send *send = pf_container_of(op, struct pf_answer_send, op);
     pf_list_append(&send->responder->free, &send->link);
-    if (status && status != -ECANCELED) {
-        pf_why(&send->responder->worker.why, status, "an answer to a page request failed: %s",
-               ferry_strerror(status));
-        pf_worker_fail(&send->responder->worker, status);
-    }
+    if (status && status != -ECANCELED)
+        pf_worker_fail(&send->responder->worker, status, "an answer to a page request failed");
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -158,19 +153,26 @@ static void request_done(struct pf_op *op, int status, size_t bytes)
     struct pf_page_request request;
     if (status) {
         if (status != -ECANCELED)
-            pf_worker_fail(&responder->worker, status);
+            pf_worker_fail(&responder->worker, status, "no page requests can be received");
         return;
     }
+    if (pf_worker_failed(&responder->worker))
+        return;
     int error = op->has_imm ? -EPROTO : pf_request_unpack(receive->bytes, bytes, &request);
-    if (error)
-        pf_why(&responder->worker.why, error, "the destination sent a malformed page request");
+    /* Before the job is given away there is nothing that could be asked for. */
+    if (!error && !responder->memory)
+        error = -EPROTO;
+    if (error) {
+        pf_worker_fail(&responder->worker, error,
+                       "the destination sent a malformed or untimely page request");
+        return;
+    }
     /* The answer gives the destination its slot back, and with it the right to a request more. */
-    if (!error)
-        error = post_receive(receive);
+    error = post_receive(receive);
     if (!error)
         error = serve(responder, &request);
     if (error)
-        pf_worker_fail(&responder->worker, error);
+        pf_worker_fail(&responder->worker, error, "cannot take page requests");
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -183,7 +185,7 @@ static void *responder_run(void *arg)
     while (!pf_worker_stopping(&responder->worker)) {
         int n = pf_progress(port->lane, BUDGET);
         if (n < 0) {
-            pf_worker_fail(&responder->worker, n);
+            pf_worker_fail(&responder->worker, n, "the urgent lane broke");
             break;
         }
         post_waiting(responder);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "core/backends.h"
+#include "core/worker.h"
 #include "pageferry.h"
 
 #include <string.h>
@@ -240,6 +241,25 @@ static int port_failure(struct pf_session *session)
     return 0;
 }
 
+static int thread_failure(struct pf_session *session)
+{
+    /* What the peer has said comes first here, too. */
+    if (!pf_list_empty(&session->channel.arrived))
+        return 0;
+    for (unsigned i = 0; i < session->worker_count; i++) {
+        int status = pf_worker_failure(session->workers[i]);
+        if (status)
+            return status;
+    }
+    return 0;
+}
+
+int pf_session_failure(struct pf_session *session)
+{
+    int error = thread_failure(session);
+    return error ? error : port_failure(session);
+}
+
 static int keep_alive(struct pf_session *session)
 {
     struct pf_channel *channel = &session->channel;
@@ -277,7 +297,7 @@ int pf_session_step(struct pf_session *session)
         return events;
     if (session->cancel && atomic_load(session->cancel))
         return pf_why(&session->why, -ECANCELED, "the migration was cancelled");
-    int error = port_failure(session);
+    int error = pf_session_failure(session);
     if (!error)
         error = keep_alive(session);
     if (error)
@@ -338,11 +358,11 @@ int pf_session_say(struct pf_session *session, unsigned type)
 static int peer_error(struct pf_session *session, struct pf_message *message)
 {
     char text[sizeof session->why.text / 2];
-    int code = -(int)pf_get_u32(&message->payload);
+    uint32_t code = pf_get_u32(&message->payload);
     pf_get_string(&message->payload, text, sizeof text);
-    if (message->payload.bad || code >= 0 || code < -4095)
+    if (message->payload.bad || code == 0 || code > 4095)
         return pf_why(&session->why, -EPROTO, "the peer sent a malformed error");
-    return pf_why(&session->why, code, "the peer reports: %s", text);
+    return pf_why(&session->why, -(int)code, "the peer reports: %s", text);
 }
 
 int pf_session_poll(struct pf_session *session, struct pf_message *message)

@@ -14,6 +14,7 @@
 #include "numa/placement.h"
 
 struct pf_session;
+struct pf_worker;
 
 /* One connection and its lane. */
 struct pf_port {
@@ -34,7 +35,9 @@ struct pf_session {
     struct pf_port control, urgent, bulk;
     struct pf_channel channel;
     struct pf_idle idle;
-    uint64_t id;                   /* random, names the session to the peer */
+    uint64_t id;                  /* random, names the session to the peer */
+    struct pf_worker *workers[2]; /* those initialised, for their failures */
+    unsigned worker_count;
     int wake_fd;                   /* eventfd: something for the control thread to look at */
     bool lanes_driven;             /* the control thread drives urgent and bulk too */
     bool ended;                    /* the peer may hang up now: that is no failure */
@@ -70,6 +73,9 @@ void pf_session_hand_over(struct pf_session *session);
  * a dead connection, silence of the peer, -ECANCELED. session->why has the sentence.
  */
 int pf_session_step(struct pf_session *session);
+
+/* What has failed so far, a thread or a connection: 0 or -errno, and session->why. */
+int pf_session_failure(struct pf_session *session);
 
 /* Tell the control thread to look. Any thread. */
 void pf_session_wake(struct pf_session *session);

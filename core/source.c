@@ -344,6 +344,10 @@ static int listen_and_run(struct pf_source *source)
     error = pf_session_begin(session, &payload);
     if (error)
         return error;
+    /* The last chance to stay: whatever has gone wrong up to here. */
+    error = pf_session_failure(session);
+    if (error)
+        return error;
     session->cancel = NULL;
     error = pf_session_commit(session, PF_MSG_RUN, &payload);
     if (error)
@@ -385,10 +389,8 @@ static int follow(struct pf_source *source)
     struct pf_session *session = &source->session;
     for (;;) {
         struct pf_message message;
-        int error = pf_worker_failure(&source->responder.worker);
-        if (!error)
-            error = pf_worker_failure(&source->mover.worker);
-        int got = error ? error : pf_session_poll(session, &message);
+        int error;
+        int got = pf_session_poll(session, &message);
         if (got > 0 && message.type == PF_MSG_COMPLETE)
             return take_progress(source, &message);
         if (got > 0)

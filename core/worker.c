@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/worker.h"
 
+#include "pageferry.h"
+
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -11,6 +13,7 @@
 int pf_worker_init(struct pf_worker *worker, struct pf_session *session)
 {
     *worker = (struct pf_worker){.session = session, .stop_fd = -1};
+    session->workers[session->worker_count++] = worker;
     worker->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->stop_fd < 0)
         return pf_why(&session->why, -errno, "cannot make an eventfd: %s", strerror(errno));
@@ -72,17 +75,20 @@ void pf_worker_stop(struct pf_worker *worker)
     worker->stop_fd = -1;
 }
 
-void pf_worker_fail(struct pf_worker *worker, int status)
+void pf_worker_fail(struct pf_worker *worker, int status, const char *what)
 {
-    int none = 0;
-    if (atomic_compare_exchange_strong(&worker->status, &none, status))
-        pf_session_wake(worker->session);
+    if (pf_worker_failed(worker))
+        return;
+    if (!worker->why.text[0])
+        pf_why(&worker->why, status, "%s: %s", what, ferry_strerror(status));
+    atomic_store(&worker->status, status);
+    pf_session_wake(worker->session);
 }
 
 int pf_worker_failure(struct pf_worker *worker)
 {
     int status = atomic_load(&worker->status);
-    if (status && worker->why.text[0])
+    if (status)
         worker->session->why = worker->why;
     return status;
 }

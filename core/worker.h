@@ -38,8 +38,17 @@ void pf_worker_be_quick(void);
 /* Ask it to end and wait. Harmless if it never started. */
 void pf_worker_stop(struct pf_worker *worker);
 
-/* Called by the thread itself: remember the first failure and wake the control thread. */
-void pf_worker_fail(struct pf_worker *worker, int status);
+/*
+ * Called by the thread itself (or who drives its lane before it starts): remember the first failure
+ * and wake the control thread. The sentence is what is in worker->why already, else made of `what`.
+ */
+void pf_worker_fail(struct pf_worker *worker, int status, const char *what);
+
+/* From then on worker->why is the control thread's to read. */
+static inline bool pf_worker_failed(struct pf_worker *worker)
+{
+    return atomic_load(&worker->status) != 0;
+}
 
 static inline bool pf_worker_stopping(struct pf_worker *worker)
 {

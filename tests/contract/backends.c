@@ -9,9 +9,8 @@
 #ifdef PAGEFERRY_HAVE_VERBS
 #include "rdma/verbs/verbs.h"
 #endif
-#if defined(PAGEFERRY_HAVE_OFI) && __has_include("rdma/ofi/ofi.h")
+#ifdef PAGEFERRY_HAVE_OFI
 #include "rdma/ofi/ofi.h"
-#define HAVE_OFI
 #endif
 
 const struct pf_transport *const contract_backends[] = {
@@ -21,7 +20,7 @@ const struct pf_transport *const contract_backends[] = {
 #ifdef PAGEFERRY_HAVE_VERBS
     &pf_verbs_transport,
 #endif
-#ifdef HAVE_OFI
+#ifdef PAGEFERRY_HAVE_OFI
     &pf_ofi_transport,
 #endif
     NULL,

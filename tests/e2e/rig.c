@@ -174,13 +174,18 @@ static uint64_t deadline(void)
     return pf_now_ns() + RIG_DEADLINE_S * 1000000000ull;
 }
 
-bool rig_await(struct rig_process *process, const char *key)
+bool rig_await_either(struct rig_process *process, const char *key, const char *other)
 {
     uint64_t until = deadline();
-    while (!rig_said(process, key))
+    while (!rig_said(process, key) && !rig_said(process, other))
         if (!hear(process, until))
-            return rig_said(process, key) != NULL;
+            return rig_said(process, key) || rig_said(process, other);
     return true;
+}
+
+bool rig_await(struct rig_process *process, const char *key)
+{
+    return rig_await_either(process, key, key);
 }
 
 void rig_finish(struct rig_process *process)

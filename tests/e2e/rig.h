@@ -21,7 +21,7 @@ enum {
     RIG_TEXT = 32768,
     RIG_URI = 256,
     RIG_PAGE = 4096,
-    RIG_DEADLINE_S = 120, /* no machine should reach it: a test that does has failed */
+    RIG_DEADLINE_S = 60, /* no machine should reach it: a test that does has failed */
 };
 
 struct rig_side;
@@ -78,6 +78,7 @@ size_t rig_resident_pages(void);
 void rig_launch(struct rig_process *process, struct rig_side *side);
 /* Wait until a line that starts with key has come; false if the process ended without. */
 bool rig_await(struct rig_process *process, const char *key);
+bool rig_await_either(struct rig_process *process, const char *key, const char *other);
 /* What followed the key in the last such line, or NULL. Valid until the next call. */
 const char *rig_said(const struct rig_process *process, const char *key);
 unsigned rig_times_said(const struct rig_process *process, const char *key);
