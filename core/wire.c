@@ -41,6 +41,14 @@ void pf_put_string(struct pf_wire *wire, const char *text)
     pf_put_bytes(wire, text, length);
 }
 
+/* A peer's text ends up in a person's terminal: no line breaks, no escape sequences. */
+static void make_printable(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+}
+
 void pf_get_string(struct pf_wire *wire, char *to, size_t size)
 {
     size_t length = pf_get_u16(wire);
@@ -53,4 +61,5 @@ void pf_get_string(struct pf_wire *wire, char *to, size_t size)
     to[length] = '\0';
     if (strlen(to) != length)
         wire->bad = true;
+    make_printable(to);
 }

@@ -66,7 +66,10 @@ static inline uint64_t pf_get_u64(struct pf_wire *wire)
 
 /* A string as its length in 16 bits and its bytes. */
 void pf_put_string(struct pf_wire *wire, const char *text);
-/* Into size bytes with a closing 0; a longer string, or one with a 0 inside, is bad. */
+/*
+ * Into size bytes with a closing 0; a longer string, or one with a 0 inside, is bad. Control
+ * characters become '?'.
+ */
 void pf_get_string(struct pf_wire *wire, char *to, size_t size);
 
 #endif
