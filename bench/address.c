@@ -111,6 +111,6 @@ int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why
         return complete(uri.scheme, out, why);
     if (strlen(text) >= PF_BENCH_URI_MAX)
         return pf_why(why, -EINVAL, "the address is longer than %d bytes", PF_BENCH_URI_MAX - 1);
-    strcpy(out, text);
+    memcpy(out, text, strlen(text) + 1);
     return 0;
 }

@@ -392,7 +392,7 @@ static int any_port(const char *uri, char *out, size_t size, struct pf_why *why)
     struct pf_uri parsed;
     int error = pf_uri_parse(uri, &parsed, why);
     if (!error && parsed.port[0])
-        strcpy(parsed.port, "0");
+        snprintf(parsed.port, sizeof parsed.port, "0");
     if (!error && pf_uri_format(&parsed, out, size))
         error = pf_why(why, -EINVAL, "the address \"%s\" is too long", uri);
     return error;

@@ -58,11 +58,11 @@ static int open_local(struct local *local, size_t bytes, size_t warm_bytes, stru
         .warm_bytes = warm_bytes,
         .stop_fd = -1,
     };
-    local->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (local->memory == MAP_FAILED)
-        local->memory = NULL;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED)
+        local->memory = memory;
     local->warm = pf_map_locked(warm_bytes);
-    if (!local->memory || !local->warm)
+    if (memory == MAP_FAILED || !local->warm)
         return pf_why(why, -ENOMEM, "no memory for local faults");
     memset(local->warm, 1, warm_bytes);
     int error = pf_uffd_open(&local->uffd, 0, why);

@@ -37,7 +37,9 @@ static void order_has_each_page_once(void)
     bool seen[PAGES] = {false};
     size_t in_place = 0;
     size_t *order = pf_touch_order(PAGES, 42);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(order);
+    CU_ASSERT_PTR_NOT_NULL(order);
+    if (!order)
+        return;
     for (size_t i = 0; i < PAGES; i++) {
         CU_ASSERT_FATAL(order[i] < PAGES);
         CU_ASSERT_FALSE(seen[order[i]]);
