@@ -62,8 +62,10 @@ static int open_local(struct local *local, size_t bytes, size_t warm_bytes, stru
     if (memory != MAP_FAILED)
         local->memory = memory;
     local->warm = pf_map_locked(warm_bytes);
-    if (memory == MAP_FAILED || !local->warm)
-        return pf_why(why, -ENOMEM, "no memory for local faults");
+    if (memory == MAP_FAILED || !local->warm) {
+        pf_why(why, -ENOMEM, "no memory for local faults");
+        return -ENOMEM;
+    }
     memset(local->warm, 1, warm_bytes);
     int error = pf_uffd_open(&local->uffd, 0, why);
     if (error)
