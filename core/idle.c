@@ -43,6 +43,16 @@ static void sleep_now(const struct pf_idle *idle, int timeout_ms)
     ppoll(polled, count, idle->naps || timeout_ms >= 0 ? &limit : NULL, NULL);
 }
 
+/* Will an event end the sleep? If not, a nap costs its whole length, more than any wait for a core.
+ */
+static bool wakes(const struct pf_idle *idle)
+{
+    for (unsigned i = 0; i < idle->lane_count; i++)
+        if (!idle->lanes[i]->device->caps.can_sleep)
+            return false;
+    return true;
+}
+
 void pf_idle(struct pf_idle *idle, int timeout_ms)
 {
     if (idle->armed) {
@@ -60,6 +70,6 @@ void pf_idle(struct pf_idle *idle, int timeout_ms)
     }
     sched_yield();
     uint64_t after = pf_now_ns();
-    if (after - now > LONG_YIELD_NS)
+    if (after - now > LONG_YIELD_NS && wakes(idle))
         idle->contended_until = after + CONTENDED_NS;
 }
