@@ -176,6 +176,11 @@ static uint64_t deadline(void)
     return pf_now_ns() + RIG_DEADLINE_S * 1000000000ull;
 }
 
+bool rig_await_more(struct rig_process *process)
+{
+    return hear(process, deadline());
+}
+
 bool rig_await_either(struct rig_process *process, const char *key, const char *other)
 {
     uint64_t until = deadline();
