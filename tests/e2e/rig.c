@@ -53,6 +53,8 @@ static void clean_environment(const struct rig_side *side)
     unsetenv("PAGEFERRY_NAME");
     unsetenv("PAGEFERRY_INCOMING");
     setenv("PAGEFERRY_ONCE", side->persistent ? "0" : "1", 1);
+    if (side->persistent)
+        setenv("PAGEFERRY_LOG", "info", 1); /* each "listening on" shows */
 }
 
 void rig_open(struct rig_side *side)
@@ -176,9 +178,18 @@ static uint64_t deadline(void)
     return pf_now_ns() + RIG_DEADLINE_S * 1000000000ull;
 }
 
-bool rig_await_more(struct rig_process *process)
+bool rig_await_times(struct rig_process *process, const char *key, unsigned times)
 {
-    return hear(process, deadline());
+    uint64_t until = deadline();
+    while (rig_times_said(process, key) < times)
+        if (!hear(process, until))
+            return rig_times_said(process, key) >= times;
+    return true;
+}
+
+bool rig_await_listening(struct rig_process *process, unsigned times)
+{
+    return rig_await_times(process, "pageferry: info: listening on", times);
 }
 
 bool rig_await_either(struct rig_process *process, const char *key, const char *other)

@@ -79,8 +79,9 @@ void rig_launch(struct rig_process *process, struct rig_side *side);
 /* Wait until a line that starts with key has come; false if the process ended without. */
 bool rig_await(struct rig_process *process, const char *key);
 bool rig_await_either(struct rig_process *process, const char *key, const char *other);
-/* Wait for more of what it says; false at its end. */
-bool rig_await_more(struct rig_process *process);
+bool rig_await_times(struct rig_process *process, const char *key, unsigned times);
+/* A persistent destination closes its listener with a session and opens it again for the next. */
+bool rig_await_listening(struct rig_process *process, unsigned times);
 /* What followed the key in the last such line, or NULL. Valid until the next call. */
 const char *rig_said(const struct rig_process *process, const char *key);
 unsigned rig_times_said(const struct rig_process *process, const char *key);
