@@ -149,7 +149,9 @@ static int edges_job(struct rig_side *side)
             mine[i] = pattern(i);
         strcpy(small, "smaller than a page");
         late = 2.5;
-        return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
+        int status = rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
+        free(memory);
+        return status;
     }
     size_t wrong = 0;
     for (size_t i = 0; i < bytes; i++)

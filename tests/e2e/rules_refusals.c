@@ -254,6 +254,7 @@ static void job_may_end_before_its_safe_point(void)
     struct rig_side side = {
         .body = grid_job, .ctx = &play, .destination = true, .persistent = true};
     memset(&run, 0, sizeof run);
+    run.failures_before = CU_get_number_of_failures();
     snprintf(side.uri, sizeof side.uri, "%s", rig_target());
     rig_launch(&run.destination, &side);
     CU_ASSERT_TRUE_FATAL(rig_await(&run.destination, "uri"));
@@ -288,6 +289,7 @@ static void unknown_scheme(void)
     struct rig_run run;
     struct rig_side side = {.body = grid_job, .ctx = &play, .uri = "carrier-pigeon://roof:1"};
     memset(&run, 0, sizeof run);
+    run.failures_before = CU_get_number_of_failures();
     rig_launch(&run.source, &side);
     rig_finish(&run.source);
     CU_ASSERT(rig_mentions(&run.source, "no transport answers \"carrier-pigeon"));
