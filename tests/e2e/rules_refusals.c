@@ -66,6 +66,11 @@ static void differing_jobs_are_refused(void)
 {
     for (size_t i = 0; i < sizeof deviations / sizeof deviations[0]; i++) {
         struct rig_run run;
+#ifdef __SANITIZE_THREAD__
+        /* ThreadSanitizer keeps the area of fixed addresses for itself. */
+        if ((deviations[i].source[0].flags | deviations[i].destination[0].flags) & FERRY_FIXED_ADDR)
+            continue;
+#endif
         rig_run(&run, &(struct rig_setup){.body = grid_job, .ctx = &deviations[i]});
         CU_ASSERT_EQUAL(run.destination.status, 3);
         CU_ASSERT(rig_mentions(&run.source, deviations[i].words));
