@@ -20,9 +20,10 @@
 enum {
     RIG_TEXT = 32768,
     RIG_URI = 256,
-    RIG_PAGE = 4096,
     RIG_DEADLINE_S = 60, /* no machine should reach it: a test that does has failed */
 };
+
+#define RIG_PAGE ((size_t)4096)
 
 struct rig_side;
 typedef int (*rig_body)(struct rig_side *side);

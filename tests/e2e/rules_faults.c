@@ -181,9 +181,9 @@ static void *storm(void *arg)
     unsigned at = storm->seed;
     for (size_t i = 0; i < STORM_PAGES; i++) {
         at = (at * 5 + 1) % STORM_PAGES;
-        uint64_t *page = storm->words + at * (RIG_PAGE / sizeof(uint64_t));
+        uint64_t *page = storm->words + (size_t)at * (RIG_PAGE / sizeof(uint64_t));
         for (size_t word = 0; word < RIG_PAGE / sizeof(uint64_t); word += 73)
-            storm->wrong += page[word] != at * 1000003u + word;
+            storm->wrong += page[word] != (uint64_t)at * 1000003u + word;
     }
     return NULL;
 }

@@ -16,7 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGES = 64, PAGE = PF_PAGE_SIZE };
+enum { PAGES = 64 };
+#define PAGE ((size_t)PF_PAGE_SIZE)
 
 struct stand {
     struct pf_regions regions;
@@ -232,7 +233,7 @@ static void given_back_pages_stay_zero(void)
         CU_ASSERT_PTR_NULL(failed);
     }
     CU_ASSERT_EQUAL(atomic_load(&torture.stand->faults.worker.status), 0);
-    CU_ASSERT(pf_count_get(&torture.stand->counters.given_back_pages) >= ROUNDS * PAGES);
+    CU_ASSERT(pf_count_get(&torture.stand->counters.given_back_pages) >= (uint64_t)ROUNDS * PAGES);
     take_down(torture.stand);
     free(torture.stale);
 }

@@ -14,7 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAGE = PF_PAGE_SIZE, CHUNK = PF_CHUNK_BYTES / PF_PAGE_SIZE, PAGES = 3 * CHUNK + 100 };
+#define PAGE ((size_t)PF_PAGE_SIZE)
+enum { CHUNK = PF_CHUNK_BYTES / PF_PAGE_SIZE, PAGES = 3 * CHUNK + 100 };
 
 struct stand {
     struct pf_device *device;
@@ -100,7 +101,7 @@ static void pages_only_read_have_no_content(void)
     char seen = 0;
     set_up(&stand, false);
     for (size_t i = 0; i < 100; i++)
-        seen |= *(volatile char *)pf_region_page(stand.region, i);
+        seen = (char)(seen | *(volatile char *)pf_region_page(stand.region, i));
     touch(&stand, 200, 1);
     CU_ASSERT_EQUAL(seen, 0);
     CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&set, PAGES), 0);
@@ -146,8 +147,9 @@ static void pins_only_what_is_used(void)
     CU_ASSERT_EQUAL(covered, 1);
     pf_source_memory_prepare(source, stand.device, 10);
     const struct pf_mr *mr = pf_source_memory_mr(source, 10, &covered);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mr);
     CU_ASSERT_EQUAL(covered, 15);
+    if (!mr)
+        CU_FAIL_FATAL("the first run has no registration");
     CU_ASSERT_EQUAL(mr->len, 15 * PAGE);
     CU_ASSERT_PTR_EQUAL(mr->addr, pf_region_page(stand.region, 10));
     CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 9, &covered));
