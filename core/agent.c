@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 16, LINE_MAX_BYTES = 4096, FLUSH_MS = 1000 };
+enum { CLIENTS_MAX = 16, LINE_MAX_BYTES = 16384, FLUSH_MS = 1000 };
 
 struct client {
     int fd; /* -1: free */
@@ -34,8 +34,7 @@ struct pf_agent {
     struct client clients[CLIENTS_MAX];
 };
 
-/* ---- answers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void drop(struct client *client)
 {
@@ -66,8 +65,7 @@ static void answer_error(struct client *client, int error, int exit_status, cons
     answer(client, pf_job_error_record(error, exit_status, message));
 }
 
-/* ---- commands
- * --------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static void on_status(struct pf_agent *agent, struct client *client, struct json_object *request)
 {
@@ -161,8 +159,7 @@ static void on_line(struct pf_agent *agent, struct client *client, const char *l
     json_object_put(request);
 }
 
-/* ---- the socket
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the socket ------------------------------------------------------------------------------ */
 
 static void on_readable(struct pf_agent *agent, struct client *client)
 {
@@ -186,8 +183,11 @@ static void on_readable(struct pf_agent *agent, struct client *client)
         memmove(client->line, end + 1, client->filled - used + 1);
         client->filled -= used;
     }
-    if (client->filled == sizeof client->line - 1)
-        drop(client); /* no command is that long */
+    if (client->filled == sizeof client->line - 1) {
+        answer_error(client, -EMSGSIZE, 1, "a command of more than 16 KiB");
+        if (client->fd >= 0)
+            drop(client);
+    }
 }
 
 static void on_connection(struct pf_agent *agent)
@@ -268,8 +268,7 @@ static void *agent_run(void *arg)
     return NULL;
 }
 
-/* ---- opening and closing
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 static int start_thread(struct pf_agent *agent, struct pf_why *why)
 {

@@ -13,8 +13,7 @@
  */
 enum { STEP_PAGES = 16 };
 
-/* ---- opening
- * ----------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int open_region(struct pf_arriving *arriving, const struct pf_region *region)
 {
@@ -91,9 +90,7 @@ bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_ru
     return true;
 }
 
-/* ---- arming
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- arming ---------------------------------------------------------------------------------- */
 
 static int arm_region(struct pf_arrival *arrival, struct pf_arriving *arriving, struct pf_why *why)
 {
@@ -139,9 +136,7 @@ enum pf_incoming_state pf_arrival_set_state(struct pf_arrival *arrival,
     return (enum pf_incoming_state)atomic_exchange(&arrival->state, (int)state);
 }
 
-/* ---- placing
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- placing --------------------------------------------------------------------------------- */
 
 void pf_arrival_received(struct pf_arrival *arrival, unsigned region, struct pf_run run)
 {
@@ -163,16 +158,15 @@ static void advance(struct pf_placing *placing, unsigned page_shift, size_t page
 /* Skip pages that are here already; how many of those that follow are missing, up to a step. */
 static size_t missing_ahead(struct pf_arriving *arriving, struct pf_placing *placing)
 {
-    struct pf_run run = pf_pageset_next(&arriving->missing, placing->run.first);
+    size_t wanted = placing->run.pages < STEP_PAGES ? placing->run.pages : STEP_PAGES;
+    struct pf_run run = pf_pageset_next_upto(&arriving->missing, placing->run.first, wanted);
     size_t end = placing->run.first + placing->run.pages;
     if (run.pages == 0 || run.first >= end) {
         advance(placing, arriving->region->page_shift, placing->run.pages);
         return 0;
     }
     advance(placing, arriving->region->page_shift, run.first - placing->run.first);
-    if (run.pages > placing->run.pages)
-        run.pages = placing->run.pages;
-    return run.pages < STEP_PAGES ? run.pages : STEP_PAGES;
+    return run.pages < placing->run.pages ? run.pages : placing->run.pages;
 }
 
 static int fill(struct pf_arrival *arrival, struct pf_arriving *arriving,

@@ -73,6 +73,17 @@ int pf_channel_init(struct pf_channel *channel, struct pf_device *device, struct
     return 0;
 }
 
+bool pf_channel_busy(const struct pf_channel *channel)
+{
+    for (unsigned i = 0; i < PF_CHANNEL_RECEIVES; i++)
+        if (channel->receives[i].posted)
+            return true;
+    for (unsigned i = 0; i < PF_CHANNEL_SENDS; i++)
+        if (channel->sends[i].posted)
+            return true;
+    return false;
+}
+
 void pf_channel_free(struct pf_channel *channel)
 {
     if (channel->mr)

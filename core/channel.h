@@ -57,6 +57,9 @@ int pf_channel_init(struct pf_channel *channel, struct pf_device *device, struct
 /* Post the receives of a new endpoint (before it is connected). */
 int pf_channel_attach(struct pf_channel *channel, struct pf_endpoint *endpoint);
 
+/* True while the lane still owes a done(): progress it before the buffers can go. */
+bool pf_channel_busy(const struct pf_channel *channel);
+
 /* After the endpoint is closed and its lane drained. */
 void pf_channel_free(struct pf_channel *channel);
 

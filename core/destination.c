@@ -1,160 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The destination's side of a migration, from listening to the last page. pf_destination_thread()
- * serves sessions until one has brought the job; a session that fails before that leaves nothing
- * behind, and the next may come.
+ * The destination's side of a migration, from the first word of the source to the last page.
+ * pf_destination_thread() serves sessions until one has brought the job; a session that fails
+ * before that leaves nothing behind, and the next may come.
  */
+#include "core/destination.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/exit_status.h"
-#include "core/faults.h"
-#include "core/job.h"
-#include "core/memory_locks.h"
-#include "core/placer.h"
-#include "core/session.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct pf_destination {
-    struct ferry_job *job;
-    struct pf_session session;
-    struct pf_listener *listener;
-    struct pf_arrival arrival;
-    struct pf_fault_thread faults;
-    struct pf_placer placer;
-    struct pf_memory_locks locks;
-    bool greeted;     /* a source has the control connection */
-    bool lanes_ready; /* slots and stages are there: urgent and bulk may connect */
-    bool ran;         /* the job runs here: failure is loss from here on */
-    uint32_t regions_expected, pieces_expected;
-    uint64_t bytes_expected;
-    uint8_t *blob;
-    size_t blob_filled;
-    uint64_t began_ns, told_ns;
-};
-
-/* ---- who connects
- * ----------------------------------------------------------------------------------------- */
-
-static void refuse(struct pf_request *request, int code, const char *text)
-{
-    uint8_t data[PF_PRIVATE_DATA_MAX];
-    size_t length = strlen(text);
-    if (length > sizeof data - 2)
-        length = sizeof data - 2;
-    data[0] = (uint8_t)-code;
-    data[1] = (uint8_t)(-code >> 8);
-    memcpy(data + 2, text, length);
-    pf_reject(request, data, length + 2);
-}
-
-static int accept_port(struct pf_destination *destination, struct pf_request *request,
-                       struct pf_port *port, const struct pf_endpoint_attr *attr)
-{
-    return pf_accept(request, port->lane, attr, NULL, 0, &port->endpoint,
-                     &destination->session.why);
-}
-
-static int accept_control(struct pf_destination *destination, struct pf_request *request,
-                          const struct pf_greeting *greeting)
-{
-    struct pf_session *session = &destination->session;
-    struct pf_endpoint_attr attr =
-        pf_port_attr(&session->control, PF_CHANNEL_SENDS, PF_CHANNEL_RECEIVES, PF_CHANNEL_MESSAGE);
-    destination->greeted = true;
-    session->id = greeting->session;
-    int error = accept_port(destination, request, &session->control, &attr);
-    return error ? error : pf_channel_attach(&session->channel, session->control.endpoint);
-}
-
-static int accept_urgent(struct pf_destination *destination, struct pf_request *request)
-{
-    struct pf_port *port = &destination->session.urgent;
-    unsigned slots = destination->faults.requests.count;
-    struct pf_endpoint_attr attr = pf_port_attr(port, slots, slots, 32);
-    int error = accept_port(destination, request, port, &attr);
-    return error ? error : pf_requests_post_receives(&destination->faults.requests);
-}
-
-static int accept_bulk(struct pf_destination *destination, struct pf_request *request)
-{
-    struct pf_port *port = &destination->session.bulk;
-    struct pf_placer *placer = &destination->placer;
-    struct pf_endpoint_attr attr = pf_port_attr(port, placer->stages, placer->receive_count, 32);
-    int error = accept_port(destination, request, port, &attr);
-    return error ? error : pf_placer_post_receives(placer);
-}
-
-static const char *objection(const struct pf_destination *destination,
-                             const struct pf_greeting *greeting, int *code)
-{
-    const struct pf_session *session = &destination->session;
-    *code = -EPROTO;
-    if (greeting->version != PF_PROTOCOL_VERSION) {
-        *code = -EPROTONOSUPPORT;
-        return "another version of the protocol";
-    }
-    *code = -EBUSY;
-    if (greeting->role == PF_ROLE_CONTROL)
-        return destination->greeted ? "busy with another source" : NULL;
-    *code = -EPERM;
-    if (!destination->lanes_ready || greeting->session != session->id)
-        return "no such session";
-    if (greeting->role == PF_ROLE_URGENT ? session->urgent.endpoint != NULL
-                                         : session->bulk.endpoint != NULL || greeting->rail != 0)
-        return "this lane is connected already";
-    return NULL;
-}
-
-static void on_request(void *ctx, struct pf_request *request, const void *data, size_t len)
-{
-    struct pf_destination *destination = ctx;
-    struct pf_greeting greeting;
-    int code = -EPROTO;
-    if (pf_greeting_unpack(data, len, &greeting)) {
-        refuse(request, code, "not a pageferry source");
-        return;
-    }
-    const char *reason = objection(destination, &greeting, &code);
-    if (reason) {
-        refuse(request, code, reason);
-        return;
-    }
-    int error = greeting.role == PF_ROLE_CONTROL  ? accept_control(destination, request, &greeting)
-                : greeting.role == PF_ROLE_URGENT ? accept_urgent(destination, request)
-                                                  : accept_bulk(destination, request);
-    if (error) {
-        atomic_store(&destination->session.control.status, error);
-        if (!destination->session.why.text[0])
-            pf_why(&destination->session.why, error, "a connection could not be accepted: %s",
-                   ferry_strerror(error));
-    }
-}
-
-static int start_listening(struct pf_destination *destination)
-{
-    static const struct pf_listener_events events = {.request = on_request};
-    struct ferry_job *job = destination->job;
-    struct pf_session *session = &destination->session;
-    int error = pf_session_open(session, job->uri, true);
-    if (!error)
-        error = pf_listen(session->control.lane, job->uri, &events, destination,
-                          &destination->listener, &session->why);
-    if (error)
-        return error;
-    char uri[PF_URI_MAX];
-    error = pf_listener_uri(destination->listener, uri, sizeof uri);
-    if (error)
-        return pf_why(&session->why, error, "cannot tell the listening address of %s", job->uri);
-    pf_job_set_uri(job, uri);
-    if (job->ready)
-        job->ready(job->ready_ctx, uri);
-    job->ready = NULL;
-    pf_info("listening on %s", uri);
-    return 0;
-}
+/* ---- the beginning --------------------------------------------------------------------------- */
 
 /* What post-copy needs of this host, asked before anything is promised. */
 static int probe(struct pf_destination *destination)
@@ -177,137 +37,7 @@ static int wait_for_source(struct pf_destination *destination)
     return 0;
 }
 
-/* ---- comparing
- * -----------------------------------------------------------------------------------------------
- */
-
-static int take_hello(struct pf_destination *destination)
-{
-    struct pf_session *session = &destination->session;
-    struct pf_message message;
-    char name[PF_JOB_NAME_MAX + 1];
-    int error = pf_session_expect(session, PF_MSG_HELLO, &message);
-    if (error)
-        return error;
-    pf_get_string(&message.payload, name, sizeof name);
-    uint32_t page_size = pf_get_u32(&message.payload);
-    destination->regions_expected = pf_get_u32(&message.payload);
-    destination->pieces_expected = pf_get_u32(&message.payload);
-    uint64_t bytes = pf_get_u64(&message.payload);
-    uint32_t rails = pf_get_u32(&message.payload);
-    error = pf_session_check(session, &message);
-    if (error)
-        return error;
-    if (page_size != PF_PAGE_SIZE || rails != 1)
-        return pf_why(&session->why, -EINVAL, "the source has base pages of %u bytes and %u rails",
-                      page_size, rails);
-    if (destination->regions_expected > PF_REGIONS_MAX)
-        return pf_why(&session->why, -EPROTO, "the source has %u regions: no job has that many",
-                      destination->regions_expected);
-    destination->bytes_expected = bytes;
-    return 0;
-}
-
-static int compare_region(struct pf_destination *destination, const struct pf_region *theirs,
-                          uint32_t id, uint64_t addr)
-{
-    struct pf_why *why = &destination->session.why;
-    struct pf_regions *regions = &destination->job->regions;
-    int found = pf_regions_named(regions, theirs->name);
-    if (found < 0)
-        return pf_why(why, -ENOENT, "region \"%s\" does not exist at the destination",
-                      theirs->name);
-    const struct pf_region *ours = &regions->list[found];
-    if ((uint32_t)found != id)
-        return pf_why(why, -EINVAL, "region \"%s\" is number %u at the source and %d here",
-                      theirs->name, id, found);
-    if (ours->bytes != theirs->bytes)
-        return pf_why(why, -EINVAL, "region \"%s\" has %zu bytes at the source and %zu here",
-                      theirs->name, theirs->bytes, ours->bytes);
-    if (ours->page_shift != theirs->page_shift)
-        return pf_why(why, -EINVAL, "region \"%s\" has pages of %zu bytes at the source, %zu here",
-                      theirs->name, pf_region_page_size(theirs), pf_region_page_size(ours));
-    if (ours->flags != theirs->flags)
-        return pf_why(why, -EINVAL, "region \"%s\" has other flags at the source", theirs->name);
-    if (ours->flags & FERRY_FIXED_ADDR && (uintptr_t)ours->addr != addr)
-        return pf_why(why, -EINVAL, "region \"%s\" is at %#llx at the source and at %p here",
-                      theirs->name, (unsigned long long)addr, (void *)ours->addr);
-    return 0;
-}
-
-static int take_region(struct pf_destination *destination, uint32_t due)
-{
-    struct pf_session *session = &destination->session;
-    struct pf_message message;
-    struct pf_region theirs = {.name = ""};
-    int error = pf_session_expect(session, PF_MSG_REGION, &message);
-    if (error)
-        return error;
-    uint32_t id = pf_get_u32(&message.payload);
-    pf_get_string(&message.payload, theirs.name, sizeof theirs.name);
-    theirs.bytes = pf_get_u64(&message.payload);
-    theirs.page_shift = pf_get_u32(&message.payload);
-    theirs.flags = pf_get_u32(&message.payload);
-    uint64_t addr = pf_get_u64(&message.payload);
-    error = pf_session_check(session, &message);
-    if (error)
-        return error;
-    if (id != due || theirs.page_shift < PF_PAGE_SHIFT || theirs.page_shift > 40)
-        return pf_why(&session->why, -EPROTO, "the source sent a malformed message (region)");
-    return compare_region(destination, &theirs, id, addr);
-}
-
-/* All of their regions are ours, by name and in order: what can differ is what follows them. */
-static int compare_totals(struct pf_destination *destination)
-{
-    struct pf_why *why = &destination->session.why;
-    const struct ferry_job *job = destination->job;
-    if (destination->regions_expected < job->regions.count)
-        return pf_why(why, -EINVAL, "region \"%s\" does not exist at the source",
-                      job->regions.list[destination->regions_expected].name);
-    if (destination->pieces_expected != job->state.count)
-        return pf_why(why, -EINVAL,
-                      "the jobs have %u pieces of state at the source and %u here: start the same "
-                      "program with the same arguments",
-                      destination->pieces_expected, job->state.count);
-    if (destination->bytes_expected != pf_regions_bytes(&job->regions))
-        return pf_why(why, -EPROTO, "the source's regions are not as long as it said");
-    return 0;
-}
-
-static int take_states(struct pf_destination *destination)
-{
-    struct pf_session *session = &destination->session;
-    const struct pf_state *state = &destination->job->state;
-    struct pf_message message;
-    int error = pf_session_expect(session, PF_MSG_STATES, &message);
-    for (unsigned i = 0; !error && i < state->count; i++) {
-        uint64_t bytes = pf_get_u64(&message.payload);
-        if (!message.payload.bad && bytes != state->pieces[i].bytes)
-            error = pf_why(&session->why, -EINVAL,
-                           "piece %u of the state has %llu bytes at the source and %zu here", i,
-                           (unsigned long long)bytes, state->pieces[i].bytes);
-    }
-    return error ? error : pf_session_check(session, &message);
-}
-
-static int compare(struct pf_destination *destination)
-{
-    int error = take_hello(destination);
-    for (uint32_t i = 0; !error && i < destination->regions_expected; i++)
-        error = take_region(destination, i);
-    if (!error)
-        error = compare_totals(destination);
-    if (!error)
-        error = take_states(destination);
-    if (!error)
-        error = pf_job_notify(destination->job, FERRY_EVENT_PROBE, &destination->session.why);
-    return error;
-}
-
-/* ---- the lanes
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the lanes ------------------------------------------------------------------------------- */
 
 static int open_lanes(struct pf_destination *destination)
 {
@@ -354,9 +84,7 @@ static int tell_arena(struct pf_destination *destination)
     return pf_session_commit(session, PF_MSG_ARENA, &payload);
 }
 
-/* ---- the switch
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the switch ------------------------------------------------------------------------------ */
 
 static int take_unsent(struct pf_destination *destination, struct pf_message *message)
 {
@@ -460,9 +188,7 @@ static int run_job(struct pf_destination *destination)
     return pf_session_say(session, PF_MSG_RUNNING);
 }
 
-/* ---- post-copy
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- post-copy ------------------------------------------------------------------------------- */
 
 static void measure(struct pf_destination *destination)
 {
@@ -567,9 +293,7 @@ static void part(struct pf_destination *destination)
         pf_session_linger(session);
 }
 
-/* ---- the whole
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 struct step {
     int (*run)(struct pf_destination *destination);
@@ -579,11 +303,15 @@ struct step {
 static int run_steps(struct pf_destination *destination)
 {
     static const struct step steps[] = {
-        {start_listening, PF_PHASE_WAITING}, {probe, PF_PHASE_WAITING},
-        {wait_for_source, PF_PHASE_WAITING}, {compare, PF_PHASE_ADVISE},
-        {open_lanes, PF_PHASE_ADVISE},       {tell_arena, PF_PHASE_ADVISE},
-        {take_switch, PF_PHASE_DISCARD},     {start_listen, PF_PHASE_DISCARD},
-        {run_job, PF_PHASE_LISTENING},       {receive_pages, PF_PHASE_POSTCOPY},
+        {probe, PF_PHASE_WAITING},
+        {wait_for_source, PF_PHASE_WAITING},
+        {pf_destination_compare, PF_PHASE_ADVISE},
+        {open_lanes, PF_PHASE_ADVISE},
+        {tell_arena, PF_PHASE_ADVISE},
+        {take_switch, PF_PHASE_DISCARD},
+        {start_listen, PF_PHASE_DISCARD},
+        {run_job, PF_PHASE_LISTENING},
+        {receive_pages, PF_PHASE_POSTCOPY},
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         pf_job_set_phase(destination->job, steps[i].phase);
@@ -594,80 +322,111 @@ static int run_steps(struct pf_destination *destination)
     return 0;
 }
 
-static int prepare(struct pf_destination *destination, struct ferry_job *job)
+static void reset_counters(struct ferry_job *job)
 {
     struct pf_counters *counters = &job->counters;
-    memset(destination, 0, sizeof *destination);
 #define PF_COUNTER_RESET(name) pf_count_set(&counters->name, 0);
     PF_COUNTERS(PF_COUNTER_RESET)
 #undef PF_COUNTER_RESET
     pf_count_set(&counters->total_bytes, pf_regions_bytes(&job->regions));
-    destination->job = job;
-    destination->session = (struct pf_session){
-        .options = &job->options,
-        .counters = counters,
-        .cancel = &job->cancel,
-        .wake_fd = -1,
-    };
+}
+
+/* What one session needs; the last one's is closed. */
+static int prepare(struct pf_destination *destination)
+{
+    struct ferry_job *job = destination->job;
+    reset_counters(job);
     destination->arrival.uffd.fd = -1;
+    destination->greeted = destination->ending = destination->lanes_ready = false;
+    destination->blob_filled = 0;
     destination->blob = malloc(job->state.bytes ? job->state.bytes : 1);
-    return destination->blob
-               ? 0
-               : pf_why(&destination->session.why, -ENOMEM, "no memory for the job's state");
+    if (!destination->blob)
+        return pf_why(&destination->session.why, -ENOMEM, "no memory for the job's state");
+    pf_destination_take_waiting(destination);
+    return 0;
 }
 
 /*
  * Faults first: ranges are unregistered while the fault thread still serves. Then the threads, the
  * connections, and the memory that the source could write to as long as these were open.
  */
-static void close_destination(struct pf_destination *destination)
+static void clean_up(struct pf_destination *destination)
 {
-    struct pf_session *session = &destination->session;
-    bool opened = session->device != NULL;
     pf_arrival_disarm(&destination->arrival);
     pf_memory_locks_restore(&destination->locks, &destination->job->regions);
     pf_worker_stop(&destination->faults.worker);
     pf_worker_stop(&destination->placer.worker);
-    if (destination->listener)
-        pf_listener_close(destination->listener);
-    pf_session_hang_up(session);
-    if (opened) {
-        pf_fault_thread_close(&destination->faults);
-        pf_placer_close(&destination->placer);
-    }
-    pf_session_close(session);
+    pf_session_hang_up(&destination->session);
+    pf_fault_thread_close(&destination->faults);
+    pf_placer_close(&destination->placer);
     pf_arrival_close(&destination->arrival);
     free(destination->blob);
+    destination->blob = NULL;
 }
 
 /* One session. 0: it brought the job and all of its memory. */
-static int serve(struct pf_destination *destination, struct ferry_job *job, struct pf_why *why)
+static int serve(struct pf_destination *destination, struct pf_why *why)
 {
+    struct ferry_job *job = destination->job;
     struct pf_session *session = &destination->session;
-    int error = prepare(destination, job);
-    pf_job_attach_session(job, session);
-    if (!error)
-        error = pf_job_place(job, true, &session->why);
-    session->placement = job->placement;
+    int error = prepare(destination);
     if (!error)
         error = run_steps(destination);
+    destination->ending = error != 0;
     if (!error)
         part(destination);
     else
         pf_session_tell_error(session, error);
     *why = session->why;
-    pf_job_attach_session(job, NULL);
-    if (error && destination->ran)
+    if (error && destination->ran) {
+        pf_job_attach_session(job, NULL);
         pf_job_lost(job, error, PF_EXIT_ARRIVAL, why);
-    close_destination(destination);
+    }
+    clean_up(destination);
     pf_job_notify(job, FERRY_EVENT_END, NULL);
     return error;
 }
 
-/* A failure that another try can't cure: nothing could be listened on, or it was given up. */
-static bool is_final(const struct ferry_job *job, const struct pf_destination *destination)
+/* A failure that another try can't cure: this host can't be a destination, or it was given up. */
+static bool is_final(const struct pf_destination *destination)
 {
+    const struct ferry_job *job = destination->job;
     return job->once || atomic_load(&job->cancel) || !destination->greeted;
+}
+
+/* Serve until a job is here, or none can come. */
+static int serve_all(struct pf_destination *destination, struct pf_why *why)
+{
+    for (;;) {
+        int error = serve(destination, why);
+        if (!error || is_final(destination))
+            return error;
+        pf_error("a migration to here failed, waiting for another: %s", why->text);
+        error = pf_session_renew(&destination->session);
+        if (error) {
+            *why = destination->session.why;
+            return error;
+        }
+    }
+}
+
+static int open_and_serve(struct pf_destination *destination, struct pf_why *why)
+{
+    struct ferry_job *job = destination->job;
+    struct pf_session *session = &destination->session;
+    pf_job_attach_session(job, session);
+    int error = pf_job_place(job, true, &session->why);
+    session->placement = job->placement;
+    if (!error)
+        error = pf_destination_listen(destination);
+    if (!error)
+        error = serve_all(destination, why);
+    else
+        *why = session->why;
+    pf_job_attach_session(job, NULL);
+    pf_destination_stop_listening(destination);
+    pf_session_close(session);
+    return error;
 }
 
 void *pf_destination_thread(void *arg)
@@ -675,12 +434,16 @@ void *pf_destination_thread(void *arg)
     struct ferry_job *job = arg;
     struct pf_why why = {"no memory for a migration"};
     struct pf_destination *destination = calloc(1, sizeof *destination);
-    int error = destination ? 0 : -ENOMEM;
-    while (destination) {
-        error = serve(destination, job, &why);
-        if (!error || is_final(job, destination))
-            break;
-        pf_error("a migration to here failed, waiting for another: %s", why.text);
+    int error = -ENOMEM;
+    if (destination) {
+        destination->job = job;
+        destination->session = (struct pf_session){
+            .options = &job->options,
+            .counters = &job->counters,
+            .cancel = &job->cancel,
+            .wake_fd = -1,
+        };
+        error = open_and_serve(destination, &why);
     }
     free(destination);
     pf_job_set_phase(job, error ? PF_PHASE_FAILED : PF_PHASE_RUNNING);

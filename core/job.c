@@ -31,8 +31,7 @@ static int failed(struct ferry_job *job, int error, const struct pf_why *why)
     return error;
 }
 
-/* ---- opening
- * -------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int from_environment(struct ferry_job *job, const char *name, struct pf_why *why)
 {
@@ -171,8 +170,7 @@ int ferry_job_receive(struct ferry_job *job, const char *uri,
     return 0;
 }
 
-/* ---- starting
- * --------------------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 /* With the lock held. */
 static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf_why *why)
@@ -222,6 +220,7 @@ int ferry_job_start(struct ferry_job *job)
     if (job->started)
         return -EBUSY;
     job->started = true;
+    pf_count_set(&job->counters.total_bytes, pf_regions_bytes(&job->regions));
     if (!job->incoming[0]) {
         pf_job_set_phase(job, PF_PHASE_RUNNING);
         return FERRY_FRESH;
@@ -230,9 +229,7 @@ int ferry_job_start(struct ferry_job *job)
     return error ? failed(job, error, &why) : FERRY_ARRIVED;
 }
 
-/* ---- moving
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- moving ---------------------------------------------------------------------------------- */
 
 int ferry_job_migrate(struct ferry_job *job, const char *uri)
 {
@@ -298,8 +295,7 @@ int ferry_job_safepoint(struct ferry_job *job)
     return moved ? FERRY_MOVED : FERRY_CONTINUE;
 }
 
-/* ---- for the sessions
- * ------------------------------------------------------------------------------------------ */
+/* ---- for the sessions ------------------------------------------------------------------------ */
 
 static int choose_placement(struct ferry_job *job, const char *nic, struct pf_placement *placement,
                             struct pf_why *why)
@@ -439,8 +435,7 @@ const char *pf_phase_name(enum pf_phase phase)
     return names[phase];
 }
 
-/* ---- asking, closing
- * --------------------------------------------------------------------------------------------- */
+/* ---- asking, closing ------------------------------------------------------------------------- */
 
 int ferry_job_status(struct ferry_job *job, struct ferry_status *status)
 {

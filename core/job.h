@@ -101,8 +101,7 @@ static inline void pf_job_set_phase(struct ferry_job *job, enum pf_phase phase)
  */
 int pf_job_place(struct ferry_job *job, bool local, struct pf_why *why);
 
-/* ---- between the job's thread and the session's -----------------------------------------------
- */
+/* ---- between the job's thread and the session's ---------------------------------------------- */
 
 /* Ask for the job to stop at its next safe point; the attached session is woken when it has. */
 void pf_job_want_pause(struct ferry_job *job);

@@ -31,8 +31,10 @@ static void add_counter(struct json_object *record, const char *name, uint64_t v
         add_number(record, name, value);
         return;
     }
+    char digits[32];
     snprintf(key, sizeof key, "%.*s_us", (int)strlen(name) - 3, name);
-    json_object_object_add(record, key, json_object_new_double((double)value / 1000));
+    snprintf(digits, sizeof digits, "%.3f", (double)value / 1000);
+    json_object_object_add(record, key, json_object_new_double_s((double)value / 1000, digits));
 }
 
 static void add_identity(struct json_object *record, struct ferry_job *job)

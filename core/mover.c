@@ -16,8 +16,7 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- gathering
- * -------------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
 static struct pf_source_region *at_cursor(struct pf_mover *mover)
 {
@@ -34,13 +33,15 @@ static void follow_request(struct pf_mover *mover)
     mover->cursor_page = hint & ((1ull << PF_HINT_PAGE_BITS) - 1);
 }
 
-/* Move the cursor to the next unsent run, round-robin through the regions; its pages are 0 if none.
+/* Move the cursor to the next unsent run, a stage's worth at most, round-robin through the regions;
+ * its pages are 0 if none.
  */
 static struct pf_run next_unsent(struct pf_mover *mover)
 {
     for (unsigned tried = 0; tried <= mover->memory->count; tried++) {
         struct pf_source_region *source = at_cursor(mover);
-        struct pf_run run = pf_pageset_next(&source->unsent, mover->cursor_page);
+        struct pf_run run = pf_pageset_next_upto(&source->unsent, mover->cursor_page,
+                                                 mover->stage_size >> PF_PAGE_SHIFT);
         if (run.pages > 0)
             return run;
         mover->cursor_region = (mover->cursor_region + 1) % mover->memory->count;
@@ -93,9 +94,7 @@ static bool add_run(struct pf_outgoing *stage, struct pf_run run)
     size_t room = (mover->stage_size - batch->bytes) >> source->region->page_shift;
     pf_source_memory_prepare(source, mover->session->device, run.first);
     pf_source_memory_mr(source, run.first, &covered);
-    /* Zero pages take no room in the stage, but looking for them shall not take for ever. */
-    size_t limit = least(run.pages, mover->stage_size >> source->region->page_shift);
-    size_t pages = same_kind(source->region, run.first, limit, &zero);
+    size_t pages = same_kind(source->region, run.first, run.pages, &zero);
     if (!zero)
         pages = least(least(pages, room), covered);
     if (pages == 0)
@@ -135,8 +134,7 @@ static void gather(struct pf_outgoing *stage)
     }
 }
 
-/* ---- posting
- * ------------------------------------------------------------------------------------------ */
+/* ---- posting --------------------------------------------------------------------------------- */
 
 static void finish_header(struct pf_outgoing *stage)
 {
@@ -221,8 +219,7 @@ static int post(struct pf_outgoing *stage)
     return 0;
 }
 
-/* ---- credits
- * --------------------------------------------------------------------------------------------- */
+/* ---- credits --------------------------------------------------------------------------------- */
 
 static int post_credit_receive(struct pf_credit_receive *receive)
 {
@@ -266,8 +263,7 @@ static void credit_done(struct pf_op *op, int status, size_t bytes)
         pf_worker_fail(&mover->worker, error, "cannot post a receive for credits");
 }
 
-/* ---- the thread
- * --------------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static struct pf_outgoing *free_stage(struct pf_mover *mover)
 {
@@ -310,8 +306,7 @@ static void *mover_run(void *arg)
     return NULL;
 }
 
-/* ---- setting up
- * ---------------------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 static void lay_out(struct pf_mover *mover, bool bounces)
 {

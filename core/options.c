@@ -162,8 +162,7 @@ static bool parse(const struct pf_option *option, const char *text, uint64_t *va
     return false;
 }
 
-/* ---- value to text ----------------------------------------------------------------------------
- */
+/* ---- value to text --------------------------------------------------------------------------- */
 
 static void format_size(uint64_t bytes, char out[PF_OPTION_TEXT_MAX])
 {
@@ -231,8 +230,7 @@ void pf_options_format(const struct pf_options *options, unsigned index,
         format_number(option, value, out);
 }
 
-/* ---- setting ----------------------------------------------------------------------------------
- */
+/* ---- setting --------------------------------------------------------------------------------- */
 
 /* What is allowed, as the end of a sentence. */
 static void allowed(const struct pf_option *option, char *out, size_t size)

@@ -110,9 +110,14 @@ static size_t members_in_word(uint64_t word, size_t from)
 
 struct pf_run pf_pageset_next(struct pf_pageset *set, size_t from)
 {
+    return pf_pageset_next_upto(set, from, SIZE_MAX);
+}
+
+struct pf_run pf_pageset_next_upto(struct pf_pageset *set, size_t from, size_t max)
+{
     struct pf_run run = {first_member(set, from), 0};
     size_t at = run.first;
-    while (at < set->pages) {
+    while (at < set->pages && run.pages < max) {
         uint64_t word = atomic_load_explicit(&set->words[at / WORD_BITS], memory_order_acquire);
         size_t more = members_in_word(word, at);
         run.pages += more;
@@ -120,6 +125,7 @@ struct pf_run pf_pageset_next(struct pf_pageset *set, size_t from)
         if (more == 0 || at % WORD_BITS != 0)
             break;
     }
+    run.pages = least(run.pages, max);
     return run;
 }
 

@@ -50,6 +50,12 @@ size_t pf_pageset_remove_run(struct pf_pageset *set, struct pf_run run);
 struct pf_run pf_pageset_next(struct pf_pageset *set, size_t from);
 
 /*
+ * The same, looking no further once max members have been found: in a set of millions of members
+ * a run may be long, and who takes it piece by piece must not walk all of it each time.
+ */
+struct pf_run pf_pageset_next_upto(struct pf_pageset *set, size_t from, size_t max);
+
+/*
  * Claim at most max consecutive members that begin exactly at page first: they are removed, and no
  * other claimer gets any of them. Returns how many; 0 if first is no member (any more).
  */

@@ -16,8 +16,7 @@ static void fail(struct pf_placer *placer, int status, const char *what)
     pf_worker_fail(&placer->worker, status, what);
 }
 
-/* ---- placing a stage
- * ------------------------------------------------------------------------------ */
+/* ---- placing a stage ------------------------------------------------------------------------- */
 
 /* Check a run against the region it names and against what is left of the stage's data. */
 static bool run_fits(const struct pf_placer *placer, const struct pf_stage_run *run, size_t left)
@@ -60,8 +59,7 @@ static int place_runs(struct pf_incoming *stage)
     return 0;
 }
 
-/* ---- credits
- * ---------------------------------------------------------------------------------------- */
+/* ---- credits --------------------------------------------------------------------------------- */
 
 static void credit_done(struct pf_op *op, int status, size_t bytes)
 {
@@ -108,8 +106,7 @@ static int give_credit(struct pf_incoming *stage)
     return error;
 }
 
-/* ---- what arrives
- * ------------------------------------------------------------------------------------- */
+/* ---- what arrives ---------------------------------------------------------------------------- */
 
 static int take_part(struct pf_placer *placer, uint32_t bits)
 {
@@ -150,8 +147,7 @@ static void part_done(struct pf_op *op, int status, size_t bytes)
         fail(placer, error, "cannot post a receive on the bulk lane");
 }
 
-/* ---- the thread
- * ------------------------------------------------------------------------------------------ */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 /* Place one complete stage. 1, 0 if there is none, or -errno. */
 static int place_one(struct pf_placer *placer)
@@ -188,8 +184,7 @@ static void *placer_run(void *arg)
     return NULL;
 }
 
-/* ---- setting up
- * --------------------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 static void lay_out(struct pf_placer *placer)
 {

@@ -17,8 +17,7 @@ enum {
     PF_RAILS_MAX = 8,
 };
 
-/* ---- who connects: the private data of a connection -------------------------------------------
- */
+/* ---- who connects: the private data of a connection ------------------------------------------ */
 
 enum pf_role { PF_ROLE_CONTROL, PF_ROLE_URGENT, PF_ROLE_BULK, PF_ROLE_COUNT };
 
@@ -35,8 +34,7 @@ void pf_greeting_pack(const struct pf_greeting *greeting, uint8_t out[PF_GREETIN
 /* -EPROTO: not one of ours. The version is for the caller to compare. */
 int pf_greeting_unpack(const void *data, size_t len, struct pf_greeting *greeting);
 
-/* ---- control messages ---------------------------------------------------------------------------
- */
+/* ---- control messages ------------------------------------------------------------------------ */
 
 /* S: sent by the source, D: by the destination. */
 enum pf_message_type {
@@ -74,8 +72,7 @@ void pf_header_pack(const struct pf_header *header, uint8_t out[PF_HEADER_BYTES]
 /* -EPROTO unless magic, type and length (against `bytes`, all that arrived) are right. */
 int pf_header_unpack(const void *data, size_t bytes, struct pf_header *header);
 
-/* ---- the urgent lane ----------------------------------------------------------------------------
- */
+/* ---- the urgent lane ------------------------------------------------------------------------- */
 
 enum pf_request_kind { PF_REQUEST_PAGE = 1 };
 
@@ -126,8 +123,7 @@ static inline struct pf_answer pf_answer_from_imm(uint32_t imm)
     };
 }
 
-/* ---- the bulk lane ------------------------------------------------------------------------------
- */
+/* ---- the bulk lane --------------------------------------------------------------------------- */
 
 /*
  * A stage holds up to stage_size bytes of pages from PF_STAGE_PAGES on; its header ends where the

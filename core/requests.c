@@ -17,8 +17,7 @@ static void fail(struct pf_requests *requests, int status)
         requests->status = status;
 }
 
-/* ---- asking
- * ---------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 static void free_if_idle(struct pf_slot *slot)
 {
@@ -110,9 +109,7 @@ static unsigned ask_waiting(struct pf_requests *requests)
     return asked;
 }
 
-/* ---- answers
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 /* Place the page of a slot and free it; keep it on `filled` while an event is in the way. */
 static void place(struct pf_slot *slot)
@@ -227,9 +224,7 @@ unsigned pf_requests_advance(struct pf_requests *requests)
     return settled + ask_waiting(requests);
 }
 
-/* ---- setting up
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 static void lay_out(struct pf_requests *requests)
 {

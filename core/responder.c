@@ -10,8 +10,7 @@
 
 enum { BUDGET = 32, RECEIVE_BYTES = 32, MESSAGE_BYTES = 32 };
 
-/* ---- answers
- * -------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static struct pf_answer answer_fields(const struct pf_answer_send *send)
 {
@@ -88,8 +87,7 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
         pf_worker_fail(&send->responder->worker, status, "an answer to a page request failed");
 }
 
-/* ---- requests
- * -------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static int post_receive(struct pf_request_receive *receive)
 {
@@ -177,8 +175,7 @@ static void request_done(struct pf_op *op, int status, size_t bytes)
         pf_worker_fail(&responder->worker, error, "cannot take page requests");
 }
 
-/* ---- the thread
- * -------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static void *responder_run(void *arg)
 {
@@ -200,8 +197,7 @@ static void *responder_run(void *arg)
     return NULL;
 }
 
-/* ---- setting up
- * ---------------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 static void lay_out(struct pf_responder *responder)
 {

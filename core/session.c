@@ -18,8 +18,7 @@ enum {
 
 static const char *const role_names[PF_ROLE_COUNT] = {"control", "urgent", "bulk"};
 
-/* ---- ports
- * --------------------------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 static void port_connected(void *ctx, struct pf_endpoint *endpoint, const void *data, size_t len)
 {
@@ -90,8 +89,7 @@ static void port_close(struct pf_port *port)
     port->lane = NULL;
 }
 
-/* ---- opening and closing
- * -------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 static int open_device(struct pf_session *session, const char *uri, bool for_listen)
 {
@@ -109,17 +107,29 @@ static int open_device(struct pf_session *session, const char *uri, bool for_lis
     return pf_device_open(transport, &attr, &session->device, &session->why);
 }
 
-static int open_lanes(struct pf_session *session)
+static int open_lane(struct pf_session *session, struct pf_port *port)
 {
-    struct pf_port *const ports[] = {&session->control, &session->urgent, &session->bulk};
     struct pf_lane_attr attr = {.depth = 0};
-    for (unsigned i = 0; i < PF_ROLE_COUNT; i++) {
-        int error = pf_lane_open(session->device, &attr, &ports[i]->lane, &session->why);
-        if (error)
-            return error;
-        session->idle.lanes[session->idle.lane_count++] = ports[i]->lane;
-    }
-    return 0;
+    return pf_lane_open(session->device, &attr, &port->lane, &session->why);
+}
+
+/* The lanes that each session has anew, and the channel on the one that stays. */
+static int open_connections(struct pf_session *session)
+{
+    int error = open_lane(session, &session->urgent);
+    if (!error)
+        error = open_lane(session, &session->bulk);
+    if (!error)
+        error = pf_channel_init(&session->channel, session->device, &session->why);
+    session->idle = (struct pf_idle){
+        .lanes = {session->control.lane, session->urgent.lane, session->bulk.lane},
+        .lane_count = PF_ROLE_COUNT,
+        .fds = {session->wake_fd},
+        .fd_count = 1,
+        /* Setting up is a chat of many small turns: worth a short spin. */
+        .spin_ns = session->options->wait == PF_WAIT_SPIN ? 20000 : 0,
+    };
+    return error;
 }
 
 int pf_session_open(struct pf_session *session, const char *uri, bool for_listen)
@@ -131,30 +141,48 @@ int pf_session_open(struct pf_session *session, const char *uri, bool for_listen
     session->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (session->wake_fd < 0)
         return pf_why(&session->why, -errno, "cannot make an eventfd: %s", strerror(errno));
-    session->idle = (struct pf_idle){
-        .fds = {session->wake_fd},
-        .fd_count = 1,
-        /* Setting up is a chat of many small turns: worth a short spin. */
-        .spin_ns = session->options->wait == PF_WAIT_SPIN ? 20000 : 0,
-    };
     int error = open_device(session, uri, for_listen);
     if (!error)
-        error = open_lanes(session);
-    if (!error)
-        error = pf_channel_init(&session->channel, session->device, &session->why);
-    return error;
+        error = open_lane(session, &session->control);
+    return error ? error : open_connections(session);
+}
+
+static void port_hang_up(struct pf_port *port)
+{
+    if (port->endpoint)
+        pf_endpoint_close(port->endpoint);
+    port->endpoint = NULL;
 }
 
 void pf_session_hang_up(struct pf_session *session)
 {
     port_close(&session->urgent);
     port_close(&session->bulk);
-    port_close(&session->control);
+    port_hang_up(&session->control);
+    /* The control lane stays, with the listener on it: it has to give the operations back. */
+    while (session->control.lane && pf_channel_busy(&session->channel))
+        if (pf_progress(session->control.lane, BUDGET) < 0)
+            break;
+}
+
+int pf_session_renew(struct pf_session *session)
+{
+    struct pf_lane *control = session->control.lane;
+    pf_channel_free(&session->channel);
+    port_init(session, &session->control, PF_ROLE_CONTROL);
+    port_init(session, &session->urgent, PF_ROLE_URGENT);
+    port_init(session, &session->bulk, PF_ROLE_BULK);
+    session->control.lane = control;
+    session->lanes_driven = true;
+    session->ended = false;
+    session->why = (struct pf_why){""};
+    return open_connections(session);
 }
 
 void pf_session_close(struct pf_session *session)
 {
     pf_session_hang_up(session);
+    port_close(&session->control);
     pf_channel_free(&session->channel);
     if (session->device)
         pf_device_close(session->device);
@@ -179,8 +207,7 @@ void pf_session_wake(struct pf_session *session)
     (void)written;
 }
 
-/* ---- moving along
- * ------------------------------------------------------------------------------------ */
+/* ---- moving along ---------------------------------------------------------------------------- */
 
 static int drive_lanes(struct pf_session *session)
 {
@@ -284,8 +311,7 @@ int pf_session_step(struct pf_session *session)
     return 0;
 }
 
-/* ---- talking
- * ------------------------------------------------------------------------------------------ */
+/* ---- talking --------------------------------------------------------------------------------- */
 
 static int channel_broke(struct pf_session *session, int error)
 {

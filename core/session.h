@@ -50,10 +50,15 @@ struct pf_session {
 int pf_session_open(struct pf_session *session, const char *uri, bool for_listen);
 
 /*
- * Close the connections and lanes, then the rest. Between the two calls the owner frees what peers
- * and lanes could reach. Safe half-way through a failed open.
+ * Close the connections and the urgent and bulk lanes: no write of the peer lands any more, and
+ * what their operations used can be freed. Safe half-way through a failed open.
  */
 void pf_session_hang_up(struct pf_session *session);
+
+/* After hanging up: ready for another peer, with the same device and control lane. */
+int pf_session_renew(struct pf_session *session);
+
+/* Hang up and close the rest. */
 void pf_session_close(struct pf_session *session);
 
 /* The endpoint attributes for a port: events that keep the port's state, queue depths. */

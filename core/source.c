@@ -31,8 +31,7 @@ static uint64_t since_us(uint64_t then)
     return (pf_now_ns() - then) / 1000;
 }
 
-/* ---- connecting
- * ------------------------------------------------------------------------------------------ */
+/* ---- connecting ------------------------------------------------------------------------------ */
 
 static int connect_port(struct pf_source *source, struct pf_port *port,
                         const struct pf_endpoint_attr *attr)
@@ -113,8 +112,7 @@ static int connect_bulk(struct pf_source *source)
     return error ? error : wait_connected(source, &session->bulk);
 }
 
-/* ---- comparing
- * --------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static int say_hello(struct pf_source *source)
 {
@@ -223,9 +221,7 @@ static int take_aim(struct pf_source *source)
     return pf_session_check(session, &message);
 }
 
-/* ---- the switch
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the switch ------------------------------------------------------------------------------ */
 
 static int pause_job(struct pf_source *source)
 {
@@ -367,9 +363,7 @@ static int listen_and_run(struct pf_source *source)
     return 0;
 }
 
-/* ---- post-copy
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- post-copy ------------------------------------------------------------------------------- */
 
 static int take_progress(struct pf_source *source, struct pf_message *message)
 {
@@ -419,9 +413,7 @@ static void say_goodbye(struct pf_source *source)
     pf_count_set(&source->job->counters.total_us, since_us(source->began_ns));
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 struct step {
     int (*run)(struct pf_source *source);

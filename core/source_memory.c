@@ -59,7 +59,7 @@ static int open_region(struct pf_source_region *source, const struct pf_region *
     if (error)
         return error;
     if (!device->caps.needs_pinning)
-        return pf_mr_reg(device, region->addr, region->bytes, PF_LOCAL, &source->whole, why);
+        return pf_mr_reg(device, region->addr, region->bytes, PF_LOCAL_READ, &source->whole, why);
     source->chunks = calloc(source->chunk_count, sizeof *source->chunks);
     return source->chunks ? 0 : pf_why(why, -ENOMEM, "no memory for the chunk table");
 }
@@ -121,7 +121,7 @@ static bool add_extent(struct pf_extents *extents, struct pf_device *device,
     struct pf_extent *extent = &extents->list[extents->count];
     *extent = (struct pf_extent){.first = first, .pages = pages};
     int error = pf_mr_reg(device, pf_region_page(region, first), pages << region->page_shift,
-                          PF_LOCAL, &extent->mr, &why);
+                          PF_LOCAL_READ, &extent->mr, &why);
     if (error) {
         pf_warn("pages %zu..%zu of region \"%s\" go through bounce buffers: %s", first,
                 first + pages - 1, region->name, why.text);

@@ -46,7 +46,7 @@ static int handshake(int fd, uint64_t wanted, uint64_t *granted, struct pf_why *
     return 0;
 }
 
-static int offered_features(uint64_t *offered, struct pf_why *why)
+int pf_uffd_offered(uint64_t *offered, struct pf_why *why)
 {
     int fd = open_descriptor(why);
     if (fd < 0)
@@ -58,10 +58,10 @@ static int offered_features(uint64_t *offered, struct pf_why *why)
 
 int pf_uffd_open(struct pf_uffd *uffd, uint64_t wanted, struct pf_why *why)
 {
-    uint64_t offered;
-    uint64_t granted;
+    uint64_t offered = 0;
+    uint64_t granted = 0;
     *uffd = (struct pf_uffd){.fd = -1};
-    int error = offered_features(&offered, why);
+    int error = pf_uffd_offered(&offered, why);
     if (error)
         return error;
     int fd = open_descriptor(why);

@@ -26,6 +26,9 @@ enum pf_placed {
     PF_PLACED_UNMAPPED /* nothing is mapped (any more) at *done */
 };
 
+/* Every UFFD_FEATURE_* that the kernel has, asked on a descriptor of its own. As pf_uffd_open(). */
+int pf_uffd_offered(uint64_t *offered, struct pf_why *why);
+
 /*
  * Open a userfaultfd through /dev/userfaultfd, else by the system call, non-blocking (poll() on a
  * blocking one reports an error) and never user-mode-only: a system call of the job that touches a

@@ -18,6 +18,7 @@ extern const struct pf_command pf_commands[];
 /* Run the command of that name; an unknown one is a usage error. argv[0] is replaced. */
 int pf_command_dispatch(const char *name, int argc, char **argv);
 
+int pf_command_bench(int argc, char **argv);
 int pf_command_cancel(int argc, char **argv);
 int pf_command_help(int argc, char **argv);
 int pf_command_list(int argc, char **argv);

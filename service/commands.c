@@ -17,6 +17,7 @@ const struct pf_command pf_commands[] = {
     {"list", pf_command_list, "List the jobs of this host"},
     {"status", pf_command_status, "Show the state of a job"},
     {"cancel", pf_command_cancel, "Stop a migration before the destination runs"},
+    {"bench", pf_command_bench, "Measure a transport, page faults, or the page stream"},
     {"help", pf_command_help, "Explain a command"},
     {"version", pf_command_version, "Print the version"},
     {NULL, NULL, NULL},

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/backends.h"
 #include "service/probe.h"
+
+static void not_built(struct pf_probe *probe)
+{
+    pf_probe_not_built(probe, "ofi", "build with -DPAGEFERRY_OFI=ON (libfabric)");
+}
 
 #ifdef PF_HAVE_OFI
 #include <rdma/fabric.h>
@@ -11,15 +17,20 @@ static void add_provider(char *list, size_t size, const char *provider)
 {
     size_t used = strlen(list);
     size_t length = strlen(provider);
+    if (length == 0 || used + length + 2 > size)
+        return;
     for (const char *at = list; (at = strstr(at, provider)); at += length)
         if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
             return;
-    if (length > 0 && used + length + 2 <= size)
-        snprintf(list + used, size - used, "%s%s", used ? " " : "", provider);
+    snprintf(list + used, size - used, "%s%s", used ? " " : "", provider);
 }
 
 void pf_probe_ofi(struct pf_probe *probe)
 {
+    if (!pf_transport_find(pf_backends, "ofi+tcp")) {
+        not_built(probe);
+        return;
+    }
     struct fi_info *all = NULL;
     char providers[160] = "";
     int error = fi_getinfo(FI_VERSION(1, 14), NULL, NULL, 0, NULL, &all);
@@ -40,6 +51,6 @@ void pf_probe_ofi(struct pf_probe *probe)
 #else
 void pf_probe_ofi(struct pf_probe *probe)
 {
-    pf_probe_not_built(probe, "ofi", "build with -DPAGEFERRY_OFI=ON (libfabric)");
+    not_built(probe);
 }
 #endif

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/uffd.h"
 #include "service/probe.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Newer than some distributions' <linux/userfaultfd.h>; the numbers are the kernel's ABI. */
@@ -39,31 +34,6 @@ static const struct {
     {FEATURE_POISON, "poison"},
     {FEATURE_MOVE, "move"},
 };
-
-static const struct {
-    uint64_t bit;
-    const char *name;
-} operations[] = {
-    {UINT64_C(1) << _UFFDIO_WAKE, "WAKE"},
-    {UINT64_C(1) << _UFFDIO_COPY, "COPY"},
-    {UINT64_C(1) << _UFFDIO_ZEROPAGE, "ZEROPAGE"},
-};
-
-/* *how: which of the two ways it was. -errno of the system call if neither works. */
-static int open_userfaultfd(const char **how)
-{
-    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-    if (device >= 0) {
-        int fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-        close(device);
-        *how = "/dev/userfaultfd";
-        if (fd >= 0)
-            return fd;
-    }
-    *how = "userfaultfd(2)";
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-    return fd >= 0 ? fd : -errno;
-}
 
 static void refused(struct pf_probe *probe, int error)
 {
@@ -102,61 +72,33 @@ static void list_features(struct pf_probe *probe, uint64_t offered)
                  lack[0] ? "; missing: " : "", lack);
 }
 
-/* The operations that the kernel offers on anonymous memory. -errno. */
-static int test_range(int fd, uint64_t *offered)
+static void test_operations(struct pf_probe *probe)
 {
-    size_t length = (size_t)sysconf(_SC_PAGESIZE);
-    void *range = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (range == MAP_FAILED)
-        return -errno;
-    struct uffdio_register reg = {
-        .range = {.start = (uintptr_t)range, .len = length},
-        .mode = UFFDIO_REGISTER_MODE_MISSING,
-    };
-    int error = ioctl(fd, UFFDIO_REGISTER, &reg) == 0 ? 0 : -errno;
-    *offered = reg.ioctls;
-    munmap(range, length);
-    return error;
-}
-
-static void list_operations(struct pf_probe *probe, int fd)
-{
-    uint64_t offered = 0;
-    char missing[64] = "";
-    int error = test_range(fd, &offered);
+    struct pf_uffd uffd;
+    struct pf_why why;
+    int error = pf_uffd_open(&uffd, 0, &why);
+    if (!error)
+        error = pf_uffd_probe(&uffd, &why);
     if (error) {
-        pf_probe_no(probe, "userfaultfd-operations", "registering a page failed: %s",
-                    strerror(-error));
-        return;
+        pf_probe_no(probe, "userfaultfd-operations", "%.150s", why.text);
+    } else {
+        pf_probe_yes(probe, "userfaultfd-operations", "REGISTER UNREGISTER WAKE COPY ZEROPAGE");
+        probe->postcopy = true;
     }
-    for (size_t i = 0, used = 0; i < sizeof operations / sizeof operations[0]; i++)
-        if (!(offered & operations[i].bit))
-            used +=
-                (size_t)snprintf(missing + used, sizeof missing - used, " %s", operations[i].name);
-    if (missing[0]) {
-        pf_probe_no(probe, "userfaultfd-operations", "missing on anonymous memory:%s", missing);
-        return;
-    }
-    pf_probe_yes(probe, "userfaultfd-operations", "REGISTER WAKE COPY ZEROPAGE");
-    probe->postcopy = true;
+    pf_uffd_close(&uffd);
 }
 
 void pf_probe_userfaultfd(struct pf_probe *probe)
 {
-    const char *how;
-    int fd = open_userfaultfd(&how);
-    if (fd < 0) {
-        refused(probe, fd);
+    uint64_t offered = 0;
+    int error = pf_uffd_offered(&offered, NULL);
+    if (error) {
+        refused(probe, error);
         return;
     }
-    pf_probe_yes(probe, "userfaultfd", "through %s", how);
-    /* No features asked for: the answer names all that the kernel has. */
-    struct uffdio_api api = {.api = UFFD_API};
-    if (ioctl(fd, UFFDIO_API, &api) == 0) {
-        list_features(probe, api.features);
-        list_operations(probe, fd);
-    } else {
-        pf_probe_no(probe, "userfaultfd-features", "the API handshake failed: %s", strerror(errno));
-    }
-    close(fd);
+    bool device = access("/dev/userfaultfd", R_OK | W_OK) == 0;
+    pf_probe_yes(probe, "userfaultfd", "through %s",
+                 device ? "/dev/userfaultfd" : "userfaultfd(2)");
+    list_features(probe, offered);
+    test_operations(probe);
 }

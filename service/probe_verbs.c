@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/backends.h"
 #include "service/probe.h"
+
+static void not_built(struct pf_probe *probe)
+{
+    pf_probe_not_built(probe, "verbs", "build with -DPAGEFERRY_VERBS=ON (libibverbs, librdmacm)");
+}
 
 #ifdef PF_HAVE_VERBS
 #include <errno.h>
@@ -53,6 +59,10 @@ static void probe_device(struct pf_probe *probe, struct ibv_device *device)
 
 void pf_probe_verbs(struct pf_probe *probe)
 {
+    if (!pf_transport_find(pf_backends, "verbs")) {
+        not_built(probe);
+        return;
+    }
     int count = 0;
     struct ibv_device **devices = ibv_get_device_list(&count);
     for (int i = 0; devices && i < count; i++)
@@ -67,6 +77,6 @@ void pf_probe_verbs(struct pf_probe *probe)
 #else
 void pf_probe_verbs(struct pf_probe *probe)
 {
-    pf_probe_not_built(probe, "verbs", "build with -DPAGEFERRY_VERBS=ON (libibverbs, librdmacm)");
+    not_built(probe);
 }
 #endif

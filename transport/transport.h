@@ -74,7 +74,7 @@ struct pf_caps {
     bool ordered_writes;     /* an immediate also certifies the earlier writes of its endpoint */
 };
 
-/* ---- operations ---------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 struct pf_op {
     /*
@@ -106,10 +106,10 @@ struct pf_rkey {
     uint64_t base; /* what the back end takes off an address: 0 with virtual addressing */
 };
 
-/* ---- objects: back ends embed these first in their own structs ------------------------------ */
+/* ---- objects: back ends embed these first in their own structs ------------------------------- */
 
 enum pf_access {
-    PF_LOCAL = 0,             /* gathered from only (send, write) */
+    PF_LOCAL_READ = 0,        /* gathered from only (send, write) */
     PF_LOCAL_WRITE = 1 << 0,  /* scattered into (receive, read) */
     PF_REMOTE_WRITE = 1 << 1, /* the peer may write; implies PF_LOCAL_WRITE */
     PF_REMOTE_READ = 1 << 2,  /* the peer may read */
@@ -255,8 +255,7 @@ struct pf_transport {
 const struct pf_transport *pf_transport_find(const struct pf_transport *const *table,
                                              const char *uri);
 
-/* ---- devices and registrations: any thread ----------------------------------------------------
- */
+/* ---- devices and registrations: any thread --------------------------------------------------- */
 
 /* What a device opened with attr would offer, without opening it. -ENODEV, -EINVAL (bad URI). */
 static inline int pf_query(const struct pf_transport *transport, const struct pf_device_attr *attr,
@@ -438,8 +437,7 @@ static inline int pf_rkey_unpack(struct pf_endpoint *endpoint, const uint8_t in[
     return endpoint->lane->device->transport->rkey_unpack(endpoint, in, rkey);
 }
 
-/* ---- data: the lane owner's thread ------------------------------------------------------------
- */
+/* ---- data: the lane owner's thread ----------------------------------------------------------- */
 
 /*
  * Every gather list is copied before the call returns; the memory it names is not, and must stay
@@ -499,8 +497,7 @@ static inline int pf_flush(struct pf_endpoint *endpoint, struct pf_op *op)
     return endpoint->lane->device->transport->flush(endpoint, op);
 }
 
-/* ---- for back ends -----------------------------------------------------------------------------
- */
+/* ---- for back ends --------------------------------------------------------------------------- */
 
 /*
  * True if a scatter/gather list keeps the contract: 1 .. caps.max_gather entries, each at least one

@@ -249,27 +249,40 @@ static uint8_t lesser(uint8_t a, uint8_t b)
     return a < b ? a : b;
 }
 
-static int take_request(struct pf_verbs_request *request, struct pf_verbs_lane *lane,
-                        const struct pf_endpoint_attr *attr, struct pf_verbs_endpoint **out,
+/* Why this request can't be taken onto this lane, or 0; then its events come to the lane. */
+static int move_to_lane(struct pf_verbs_request *request, struct pf_verbs_lane *lane, size_t len,
                         struct pf_why *why)
 {
-    struct pf_verbs_device *device = pf_verbs_device_of(lane);
+    if (len > PF_PRIVATE_DATA_MAX)
+        return pf_why(why, -EINVAL, "accepting with %zu bytes of private data: at most %d", len,
+                      PF_PRIVATE_DATA_MAX);
     if (request->base.device != lane->base.device)
         return pf_why(why, -EINVAL, "accepting on a lane of another device than the listener's");
     /* All events of a request are acknowledged when it is handed out: this does not wait. */
     errno = 0;
-    if (request->id->channel != lane->events && rdma_migrate_id(request->id, lane->events) != 0) {
-        int rc = pf_verbs_errno(-1);
-        return pf_why(why, rc, "moving a connection request to another lane: %s",
-                      strerrordesc_np(-rc));
-    }
-    int rc = pf_verbs_endpoint_make(lane, attr, request->id, out, why);
-    if (rc != 0)
-        return rc;
-    (*out)->peer_mailbox_key = request->mailbox_key;
-    (*out)->reads_in = lesser(device->reads_in, request->reads_out);
-    (*out)->reads_out = lesser(device->reads_out, request->reads_in);
-    return 0;
+    if (request->id->channel == lane->events || rdma_migrate_id(request->id, lane->events) == 0)
+        return 0;
+    int rc = pf_verbs_errno(-1);
+    return pf_why(why, rc, "moving a connection request to another lane: %s", strerrordesc_np(-rc));
+}
+
+/* NULL with *rc. */
+static struct pf_verbs_endpoint *take_request(struct pf_verbs_request *request,
+                                              struct pf_verbs_lane *lane,
+                                              const struct pf_endpoint_attr *attr, size_t len,
+                                              int *rc, struct pf_why *why)
+{
+    struct pf_verbs_device *device = pf_verbs_device_of(lane);
+    struct pf_verbs_endpoint *endpoint = NULL;
+    *rc = move_to_lane(request, lane, len, why);
+    if (*rc == 0)
+        *rc = pf_verbs_endpoint_make(lane, attr, request->id, &endpoint, why);
+    if (!endpoint)
+        return NULL;
+    endpoint->peer_mailbox_key = request->mailbox_key;
+    endpoint->reads_in = lesser(device->reads_in, request->reads_out);
+    endpoint->reads_out = lesser(device->reads_out, request->reads_in);
+    return endpoint;
 }
 
 /*
@@ -281,12 +294,10 @@ int pf_verbs_accept(struct pf_request *base, struct pf_lane *lane,
                     struct pf_endpoint **out, struct pf_why *why)
 {
     struct pf_verbs_request *request = pf_container_of(base, struct pf_verbs_request, base);
-    struct pf_verbs_endpoint *endpoint = NULL;
-    int rc = len <= PF_PRIVATE_DATA_MAX
-                 ? take_request(request, pf_verbs_lane(lane), attr, &endpoint, why)
-                 : pf_why(why, -EINVAL, "accepting with %zu bytes of private data: at most %d", len,
-                          PF_PRIVATE_DATA_MAX);
-    if (rc != 0) {
+    int rc = 0;
+    struct pf_verbs_endpoint *endpoint =
+        take_request(request, pf_verbs_lane(lane), attr, len, &rc, why);
+    if (!endpoint) {
         pf_verbs_reject(base, NULL, 0);
         return rc;
     }

@@ -212,9 +212,9 @@ void pf_verbs_device_close(struct pf_device *base)
 
 int pf_verbs_query(const struct pf_device_attr *attr, struct pf_caps *caps, struct pf_why *why)
 {
-    struct pf_device *device;
+    struct pf_device *device = NULL;
     int rc = pf_verbs_device_open(attr, &device, why);
-    if (rc != 0)
+    if (!device)
         return rc;
     *caps = device->caps;
     pf_verbs_device_close(device);

@@ -50,6 +50,7 @@ static int open_descriptors(struct pf_verbs_lane *lane)
     return set_nonblocking(lane->events->fd);
 }
 
+/* After open_queue(). */
 static int watch_all(struct pf_verbs_lane *lane)
 {
     const int fds[SOURCES] = {[COMPLETIONS] = lane->channel->fd,
@@ -63,30 +64,54 @@ static int watch_all(struct pf_verbs_lane *lane)
     return rc;
 }
 
-static int open_completion_queue(struct pf_verbs_lane *lane, struct pf_why *why)
+static int create_completion_queue(struct pf_verbs_lane *lane)
+{
+    struct ibv_context *context = pf_verbs_device_of(lane)->context;
+    errno = 0;
+    lane->channel = ibv_create_comp_channel(context);
+    if (!lane->channel)
+        return pf_verbs_errno(-1);
+    lane->cq = ibv_create_cq(context, (int)lane->slots, lane, lane->channel, 0);
+    if (!lane->cq)
+        return pf_verbs_errno(-1);
+    return set_nonblocking(lane->channel->fd);
+}
+
+/* Everything that is sized by the depth. */
+static int open_queue(struct pf_verbs_lane *lane, struct pf_why *why)
 {
     struct pf_verbs_device *device = pf_verbs_device_of(lane);
     const char *name = ibv_get_device_name(device->context->device);
-    if (lane->depth > device->max_cqe)
-        return pf_why(why, -EINVAL,
-                      "a lane of depth %u on %s: its completion queues have at most %u entries",
-                      lane->depth, name, device->max_cqe);
+    if (lane->depth > device->max_cqe) {
+        pf_why(why, -EINVAL,
+               "a lane of depth %u on %s: its completion queues have at most %u entries",
+               lane->depth, name, device->max_cqe);
+        return -EINVAL;
+    }
     /* Beside what the callers post every endpoint has one work request of its own. */
     lane->slots = lane->depth > device->max_cqe / 2 ? device->max_cqe : 2 * lane->depth;
     lane->slot = calloc(lane->slots, sizeof *lane->slot);
-    if (!lane->slot)
-        return pf_why(why, -ENOMEM, "out of memory for a lane of depth %u", lane->depth);
-    pf_verbs_slots_init(lane);
-    lane->channel = ibv_create_comp_channel(device->context);
-    if (lane->channel)
-        lane->cq = ibv_create_cq(device->context, (int)lane->slots, lane, lane->channel, 0);
-    if (!lane->cq) {
-        int rc = pf_verbs_errno(-1);
-        return pf_why(why, rc, "creating a completion queue of %u entries on %s: %s", lane->slots,
-                      name, strerrordesc_np(-rc));
+    if (!lane->slot) {
+        pf_why(why, -ENOMEM, "out of memory for a lane of depth %u", lane->depth);
+        return -ENOMEM;
     }
-    int rc = set_nonblocking(lane->channel->fd);
-    return rc == 0 ? 0 : pf_why(why, rc, "making a completion channel non-blocking");
+    pf_verbs_slots_init(lane);
+    int rc = create_completion_queue(lane);
+    if (rc != 0)
+        pf_why(why, rc, "creating a completion queue of %u entries on %s: %s", lane->slots, name,
+               strerrordesc_np(-rc));
+    return rc;
+}
+
+/* Those beside the queue's own; then one descriptor over all. */
+static int open_events(struct pf_verbs_lane *lane, struct pf_why *why)
+{
+    int rc = open_descriptors(lane);
+    if (rc == 0)
+        rc = watch_all(lane);
+    if (rc != 0)
+        pf_why(why, rc, "opening a lane's event descriptors: %s", strerrordesc_np(-rc));
+    return rc;
 }
 
 static void destroy(struct pf_verbs_lane *lane)
@@ -130,14 +155,9 @@ int pf_verbs_lane_open(struct pf_device *device, const struct pf_lane_attr *attr
     pf_list_init(&lane->endpoints);
     pf_list_init(&lane->due);
 
-    int rc = open_completion_queue(lane, why);
-    if (rc == 0) {
-        rc = open_descriptors(lane);
-        if (rc == 0)
-            rc = watch_all(lane);
-        if (rc != 0)
-            pf_why(why, rc, "opening a lane's event descriptors: %s", strerrordesc_np(-rc));
-    }
+    int rc = open_queue(lane, why);
+    if (rc == 0)
+        rc = open_events(lane, why);
     if (rc != 0) {
         destroy(lane);
         return rc;

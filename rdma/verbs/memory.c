@@ -42,15 +42,14 @@ static bool exempt_from_memlock(void)
 
 static const char *bytes_text(uint64_t bytes, char text[24])
 {
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-    double value = (double)bytes;
-    unsigned unit = 0;
-    while (value >= 1024 && unit < 4) {
-        value /= 1024;
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    unsigned unit = 0, tenths = 0;
+    while (bytes >= 1024) {
+        tenths = (unsigned)(bytes % 1024 * 10 / 1024);
+        bytes /= 1024;
         unit++;
     }
-    snprintf(text, 24, "%.*f %s", unit == 0 || value == (uint64_t)value ? 0 : 1, value,
-             units[unit]);
+    snprintf(text, 24, "%u.%u %s", (unsigned)bytes, tenths, units[unit]);
     return text;
 }
 

@@ -1,39 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/contract/backends.h"
 
+#include "transport/fault/fault.h"
 #include "transport/inproc/inproc.h"
+#include "transport/tcp/tcp.h"
 
 #include <string.h>
-#if __has_include("transport/tcp/tcp.h")
-#include "transport/tcp/tcp.h"
-#define HAVE_TCP
-#endif
-#if __has_include("transport/fault/fault.h")
-#include "transport/fault/fault.h"
-#define HAVE_FAULT
-#endif
-#if defined(PAGEFERRY_HAVE_VERBS) && __has_include("rdma/verbs/verbs.h")
+#ifdef PAGEFERRY_HAVE_VERBS
 #include "rdma/verbs/verbs.h"
-#define HAVE_VERBS
 #endif
-#if defined(PAGEFERRY_HAVE_OFI) && __has_include("rdma/ofi/ofi.h")
+#ifdef PAGEFERRY_HAVE_OFI
 #include "rdma/ofi/ofi.h"
-#define HAVE_OFI
 #endif
 
 const struct pf_transport *const contract_backends[] = {
     &pf_inproc_transport,
-#ifdef HAVE_TCP
     &pf_tcp_transport,
-#endif
-#ifdef HAVE_VERBS
+    &pf_fault_transport,
+#ifdef PAGEFERRY_HAVE_VERBS
     &pf_verbs_transport,
 #endif
-#ifdef HAVE_OFI
+#ifdef PAGEFERRY_HAVE_OFI
     &pf_ofi_transport,
-#endif
-#ifdef HAVE_FAULT
-    &pf_fault_transport,
 #endif
     NULL,
 };

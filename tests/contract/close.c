@@ -262,7 +262,7 @@ static void close_from_receive(void)
     struct rig_memory from, to;
     struct rig_op got[COUNT], sent[COUNT];
     rig_pair(&rig, NULL);
-    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 64, PF_LOCAL_WRITE);
     for (unsigned i = 0; i < COUNT; i++)
         RIG_POST(&rig, rig_recv(&rig.server, &to, 0, 64, &got[i]));

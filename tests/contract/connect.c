@@ -160,7 +160,7 @@ static void too_early(void)
     RIG_UNTIL(&rig, rig.server.connected);
 
     struct rig_memory greeting;
-    rig_memory_make(&greeting, &rig.server_host, 8, PF_LOCAL);
+    rig_memory_make(&greeting, &rig.server_host, 8, PF_LOCAL_READ);
     rig_fill(greeting.bytes, 8, 3);
     struct rig_op hello;
     RIG_POST(&rig, rig_send(&rig.server, &greeting, 0, 8, &hello));
@@ -209,7 +209,7 @@ static void two_endpoints_on_a_lane(void)
     struct rig_op sent[2], got[2];
     rig_pair(&rig, NULL);
     rig_join(&rig, &client, &server, NULL);
-    rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL_READ);
     rig_fill(from.bytes, 256, 5);
     for (int i = 0; i < 2; i++) {
         rig_memory_make(&to[i], &rig.server_host, 256, PF_LOCAL_WRITE);

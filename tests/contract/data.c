@@ -42,7 +42,7 @@ static void messages_keep_their_order(void)
     struct rig_memory from, to;
     struct rig_op sent[COUNT], got[COUNT];
     rig_pair(&rig, NULL);
-    rig_memory_make(&from, &rig.client_host, (size_t)COUNT * LEN, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, (size_t)COUNT * LEN, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, (size_t)COUNT * LEN, PF_LOCAL_WRITE);
     for (unsigned i = 0; i < COUNT; i++) {
         rig_fill(from.bytes + (size_t)i * LEN, LEN, i);

@@ -46,11 +46,11 @@ struct talk {
 
 static void talk_open(struct talk *talk, struct rig_end *end)
 {
-    rig_memory_make(&talk->from, end->host, TARGET_BYTES, PF_LOCAL);
+    rig_memory_make(&talk->from, end->host, TARGET_BYTES, PF_LOCAL_READ);
     memset(talk->from.bytes, 0x44, TARGET_BYTES);
     rig_memory_make(&talk->target, end->host, TARGET_BYTES, PF_REMOTE_WRITE);
     rig_memory_make(&talk->in, end->host, 256, PF_LOCAL_WRITE);
-    rig_memory_make(&talk->out, end->host, 256, PF_LOCAL);
+    rig_memory_make(&talk->out, end->host, 256, PF_LOCAL_READ);
 }
 
 /* Tell the peer where to write, hear the same. */

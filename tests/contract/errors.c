@@ -184,7 +184,7 @@ static void local_rights(void)
     struct rig_op op;
     target_open(&target, PF_REMOTE_READ);
     struct rig_memory constant;
-    rig_memory_make(&constant, &target.rig.client_host, 64, PF_LOCAL);
+    rig_memory_make(&constant, &target.rig.client_host, 64, PF_LOCAL_READ);
     struct pf_sge sge = rig_sge(&constant, 0, 64);
     CU_ASSERT_EQUAL(rig_recv(&target.rig.client, &constant, 0, 64, &op), -EINVAL);
     CU_ASSERT_EQUAL(pf_read(target.rig.client.endpoint, &sge, 1, rig_address(&target.to, 0),
@@ -200,10 +200,10 @@ static void registration(void)
     struct pf_mr *mr;
     char byte;
     rig_open(&rig);
-    CU_ASSERT_EQUAL(pf_mr_reg(rig.client_host.device, &byte, 0, PF_LOCAL, &mr, &why), -EINVAL);
+    CU_ASSERT_EQUAL(pf_mr_reg(rig.client_host.device, &byte, 0, PF_LOCAL_READ, &mr, &why), -EINVAL);
     CU_ASSERT_TRUE(strlen(why.text) > 0);
     /* One byte, at no particular alignment, is a registration too. */
-    CU_ASSERT_EQUAL_FATAL(pf_mr_reg(rig.client_host.device, &byte, 1, PF_LOCAL, &mr, &why), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_mr_reg(rig.client_host.device, &byte, 1, PF_LOCAL_READ, &mr, &why), 0);
     CU_ASSERT_PTR_EQUAL(mr->addr, &byte);
     CU_ASSERT_EQUAL(mr->len, 1);
     CU_ASSERT_PTR_EQUAL(mr->device, rig.client_host.device);

@@ -30,7 +30,7 @@ static void queue_full(void)
     if (!ops)
         return;
     rig_pair(&rig, &small_attr);
-    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 64, PF_REMOTE_WRITE);
     struct pf_rkey key = rig_key(&to, &rig.server, &rig.client);
     struct pf_sge sge = rig_sge(&from, 0, 64);
@@ -91,7 +91,7 @@ static void run_out(bool immediate)
     struct rig_memory from, to;
     struct rig_op op, behind;
     rig_pair(&rig, NULL);
-    rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 256, PF_REMOTE_WRITE);
     struct pf_rkey key = rig_key(&to, &rig.server, &rig.client);
     struct pf_sge sge = rig_sge(&from, 0, 256);
@@ -131,7 +131,7 @@ static void late_receive(void)
     struct rig_memory from, to;
     struct rig_op sent, write, got[2];
     rig_pair(&rig, NULL);
-    rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 256, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 512, PF_REMOTE_WRITE);
     struct pf_rkey key = rig_key(&to, &rig.server, &rig.client);
     rig_fill(from.bytes, 256, 4);
@@ -162,7 +162,7 @@ static void message_too_long(void)
     struct rig_memory from, to;
     struct rig_op sent, got, unused;
     rig_pair(&rig, NULL);
-    rig_memory_make(&from, &rig.client_host, 512, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 512, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 1024, PF_LOCAL_WRITE);
     rig_fill(from.bytes, 512, 8);
     RIG_POST(&rig, rig_recv(&rig.server, &to, 0, 256, &got));
@@ -210,7 +210,7 @@ static void repost_from_done(void)
     struct rig_memory from, to;
     struct rig_op got[SMALL_DEPTH], sent;
     rig_pair(&rig, &small_attr);
-    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 64, PF_LOCAL_WRITE);
     struct echo echo = {&rig.server, &to, MESSAGES - SMALL_DEPTH, 0, 0};
     for (unsigned i = 0; i < SMALL_DEPTH; i++) {

@@ -51,7 +51,7 @@ static int register_meanwhile(struct worker *worker)
     char scratch[256];
     struct pf_mr *mr;
     struct pf_why why = {""};
-    int err = pf_mr_reg(worker->host.device, scratch, sizeof scratch, PF_LOCAL, &mr, &why);
+    int err = pf_mr_reg(worker->host.device, scratch, sizeof scratch, PF_LOCAL_READ, &mr, &why);
     if (err == 0)
         pf_mr_dereg(mr);
     return err;
@@ -113,7 +113,7 @@ static void lanes_share_a_registration(void)
     struct worker workers[LANES];
     pthread_t threads[LANES], server_thread;
     rig_open(&rig);
-    rig_memory_make(&from, &rig.client_host, (size_t)10 * LEN, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, (size_t)10 * LEN, PF_LOCAL_READ);
     rig_fill(from.bytes, from.len, 21);
     for (unsigned i = 0; i < LANES; i++) {
         worker_open(&workers[i], &rig, &from, i);
@@ -157,7 +157,7 @@ static void accept_on_another_lane(void)
         pf_accept(rig.request, other.lane, &attr, NULL, 0, &rig.server.endpoint, &why), 0);
     rig.request = NULL;
     CU_ASSERT_PTR_EQUAL(rig.server.endpoint->lane, other.lane);
-    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 64, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 64, PF_LOCAL_WRITE);
     rig_fill(from.bytes, 64, 2);
     RIG_POST(&rig, rig_recv(&rig.server, &to, 0, 64, &got));
@@ -202,7 +202,7 @@ static void lane_handed_over(void)
     struct rig rig;
     struct rig_memory from, to;
     rig_pair(&rig, NULL);
-    rig_memory_make(&from, &rig.client_host, 512, PF_LOCAL);
+    rig_memory_make(&from, &rig.client_host, 512, PF_LOCAL_READ);
     rig_memory_make(&to, &rig.server_host, 512, PF_LOCAL_WRITE);
     for (unsigned i = 0; i < 6; i++) {
         struct turn turn = {&rig, &from, &to, i, false};
@@ -241,7 +241,7 @@ static void closed_under_fire(void)
         struct hammer self = {.stop = false};
         pthread_t thread;
         rig_open(&rig);
-        rig_memory_make(&from, &rig.client_host, (size_t)10 * LEN, PF_LOCAL);
+        rig_memory_make(&from, &rig.client_host, (size_t)10 * LEN, PF_LOCAL_READ);
         memset(from.bytes, 1, from.len);
         worker_open(&self.worker, &rig, &from, 0);
         worker_join(&self.worker);

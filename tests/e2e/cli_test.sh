@@ -136,7 +136,7 @@ migrate_a_job() {
     lines err 0
     grep -qF '"uri":"tcp:\/\/127.0.0.1:7471","options":{"slots":"32"}' "$work/fake.log" ||
         fail "the request to migrate: $(cat "$work/fake.log")"
-    PAGEFERRY_WAIT=sleep pf 0 migrate fake tcp://127.0.0.1:7471 --json
+    PAGEFERRY_WAIT="sleep" pf 0 migrate fake tcp://127.0.0.1:7471 --json
     has out '"downtime_us":3100'
     lines out 1
     grep -qF '"options":{"wait":"sleep"}' "$work/fake.log" || fail "options of the environment"
@@ -161,7 +161,6 @@ migrate_a_job() {
 progress_bar() {
     job fake migrate
     last="pageferry migrate on a terminal"
-    : >"$work/err"
     timeout 60 script -qec "stty cols 120; $PAGEFERRY migrate fake tcp://127.0.0.1:7471" /dev/null \
         >"$work/out" </dev/null || fail "$last: exit status $?"
     has out "[......"
@@ -240,13 +239,13 @@ list_of_jobs() {
     pf 0 list --json
     has out "[]"
     job one status
-    job two hang
-    pf 0 list --timeout 0.5
+    job two hang-up
+    pf 0 list
     has out "REMAINING"
     grep -qE '^one +4711 +source +postcopy +1.0 GiB +512 MiB$' "$work/out" || fail "$last: row of one"
     grep -qE '^two .* silent' "$work/out" || fail "$last: row of two"
     lines out 3
-    pf 0 list --json --timeout 0.5
+    pf 0 list --json
     has out '"name":"one"'
     has out '"name":"two"'
     pf 0 list --names

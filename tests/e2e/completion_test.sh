@@ -4,7 +4,6 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$SOURCE_DIR/service/completion/pageferry"
-: >"$work/out" >"$work/err"
 
 # completes WORDS... : WANTED...: the last word is the one being completed; the answers, in any
 # order, are exactly those wanted.

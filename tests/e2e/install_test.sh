@@ -4,7 +4,6 @@
 # place that is not the one it was built for.
 set -u
 . "$(dirname "$0")/lib.sh"
-: >"$work/out" >"$work/err"
 
 if [ ! -e "$SOURCE_DIR/include/pageferry.h" ]; then
     echo "skipped: there is no public header"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
 # What the shell tests share: sourced, with PAGEFERRY the command and FAKE_JOB the stand-in.
 
@@ -5,6 +6,7 @@ failures=0
 work=$(mktemp -d /tmp/pf-e2e-XXXXXX)
 export PAGEFERRY_RUNTIME_DIR=$work/run
 jobs_fds=()
+touch "$work/out" "$work/err"
 
 clean_up() {
     stop_jobs

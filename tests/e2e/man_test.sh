@@ -3,7 +3,6 @@
 # The man page is well-formed and names every command, option, variable and record key there is.
 set -u
 . "$(dirname "$0")/lib.sh"
-: >"$work/out" >"$work/err"
 page=$SOURCE_DIR/docs/man/pageferry.1
 
 if ! command -v mandoc >/dev/null; then

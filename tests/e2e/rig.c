@@ -33,8 +33,7 @@ void rig_fault_uri(char out[RIG_URI], const char *uri, unsigned at, const char *
     snprintf(out, RIG_URI, "fault+%s%cat=%u&do=%s", uri, strchr(uri, '?') ? '&' : '?', at, kind);
 }
 
-/* ---- the bodies' side -------------------------------------------------------------------------
- */
+/* ---- the bodies' side ------------------------------------------------------------------------ */
 
 void rig_say(struct rig_side *side, const char *format, ...)
 {
@@ -126,8 +125,7 @@ size_t rig_resident_pages(void)
     return kib * 1024 / RIG_PAGE;
 }
 
-/* ---- processes ----------------------------------------------------------------------------------
- */
+/* ---- processes ------------------------------------------------------------------------------- */
 
 static void run_body(struct rig_side *side, int out)
 {
@@ -275,8 +273,7 @@ bool rig_mentions(const struct rig_process *process, const char *words)
     return strstr(process->text, words) != NULL;
 }
 
-/* ---- one move -----------------------------------------------------------------------------------
- */
+/* ---- one move -------------------------------------------------------------------------------- */
 
 void rig_begin(struct rig_run *run, const struct rig_setup *setup)
 {

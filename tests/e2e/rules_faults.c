@@ -129,8 +129,7 @@ static void more_threads_wait_than_there_are_slots(void)
     pile_up(&(struct pile_up){RIG_PAGE, 2, 0}, two);
 }
 
-/* ---- the kernel's own faults
- * ----------------------------------------------------------------------- */
+/* ---- the kernel's own faults ----------------------------------------------------------------- */
 
 static int system_call_job(struct rig_side *side)
 {
@@ -163,8 +162,7 @@ static void system_calls_are_served(void)
     rig_assert_moved(&run, 0);
 }
 
-/* ---- all at once --------------------------------------------------------------------------------
- */
+/* ---- all at once ----------------------------------------------------------------------------- */
 
 enum { STORM_PAGES = 2048 };
 

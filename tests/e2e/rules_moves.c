@@ -44,8 +44,7 @@ static void moves_by_sleeping_threads(void)
     rig_assert_moved(&run, grid_expected(PAGES, STEPS));
 }
 
-/* ---- on demand only -----------------------------------------------------------------------------
- */
+/* ---- on demand only -------------------------------------------------------------------------- */
 
 static void count_requests(struct rig_side *side, struct grid *grid)
 {
@@ -88,8 +87,7 @@ static void arriving_job_can_not_move_on(void)
     rig_assert_moved(&run, grid_expected(PAGES, STEPS));
 }
 
-/* ---- further
- * -------------------------------------------------------------------------------------- */
+/* ---- further --------------------------------------------------------------------------------- */
 
 static void moves_twice(void)
 {
@@ -121,8 +119,7 @@ static void moves_twice(void)
     rig_explain(&run);
 }
 
-/* ---- state, edges, pointers
- * ------------------------------------------------------------------------ */
+/* ---- state, edges, pointers ------------------------------------------------------------------ */
 
 enum { EDGE_BEFORE = 100, EDGE_AFTER = 33, INNER = 5 };
 

@@ -8,8 +8,7 @@
 
 enum { PAGES = 16, STEPS = 6, MOVE_AT = 3 };
 
-/* ---- jobs that differ
- * ---------------------------------------------------------------------------- */
+/* ---- jobs that differ ------------------------------------------------------------------------ */
 
 struct extra {
     const char *name;
@@ -107,8 +106,7 @@ static void destination_waits_for_another(void)
     CU_ASSERT_EQUAL(rig_number(&run.destination, "started"), FERRY_ARRIVED);
 }
 
-/* ---- objections
- * ------------------------------------------------------------------------------------ */
+/* ---- objections ------------------------------------------------------------------------------ */
 
 static int object(void *ctx, enum ferry_event event, char *reason, size_t size)
 {
@@ -180,8 +178,7 @@ static void notifiers_hear_of_every_event(void)
     rig_assert_moved(&run, grid_expected(PAGES, STEPS));
 }
 
-/* ---- second thoughts
- * --------------------------------------------------------------------------------- */
+/* ---- second thoughts ------------------------------------------------------------------------- */
 
 /* Cancels before its first safe point, then moves in earnest. */
 static int cancelling_job(struct rig_side *side)

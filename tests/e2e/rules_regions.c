@@ -22,8 +22,7 @@ static size_t bytes_not(const char *at, size_t bytes, char value)
     return n;
 }
 
-/* ---- truly empty -------------------------------------------------------------------------------
- */
+/* ---- truly empty ----------------------------------------------------------------------------- */
 
 /* Even pages hold data, odd ones were never touched at the source. */
 static int stale_job(struct rig_side *side)
@@ -51,8 +50,7 @@ static void what_was_written_before_start_is_gone(void)
     rig_assert_moved(&run, 0);
 }
 
-/* ---- zero pages --------------------------------------------------------------------------------
- */
+/* ---- zero pages ------------------------------------------------------------------------------ */
 
 enum { ZEROS = 512, DATA = 16 };
 
@@ -90,8 +88,7 @@ static void zero_pages_cost_no_data(void)
     }
 }
 
-/* ---- sparse -------------------------------------------------------------------------------------
- */
+/* ---- sparse ---------------------------------------------------------------------------------- */
 
 #define SPARSE_BYTES ((size_t)64 << 30)
 #define SPARSE_STEP  ((size_t)1 << 30)
@@ -166,8 +163,7 @@ static void sparse_region_moves_in_what_it_uses(void)
     rig_assert_moved(&run, 0);
 }
 
-/* ---- given back
- * ---------------------------------------------------------------------------------- */
+/* ---- given back ------------------------------------------------------------------------------ */
 
 enum { GIVEN = 8, GIVEN_FROM = 3 };
 
@@ -201,8 +197,7 @@ static void page_given_back_reads_zeros_and_stays_so(void)
     rig_assert_moved(&run, 0);
 }
 
-/* ---- forks
- * --------------------------------------------------------------------------------------- */
+/* ---- forks ----------------------------------------------------------------------------------- */
 
 /* How a child ends that looks at the region: 200 + the byte's value, or 128 + the signal. */
 static int child_sees(const char *at)
@@ -257,8 +252,7 @@ static void child_never_reads_zeros_for_data(void)
     rig_assert_moved(&run, 0);
 }
 
-/* ---- locked
- * -------------------------------------------------------------------------------------- */
+/* ---- locked ---------------------------------------------------------------------------------- */
 
 static size_t locked_kib(const void *addr)
 {

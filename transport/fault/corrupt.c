@@ -93,7 +93,7 @@ static int post_outgoing(struct fault_endpoint *endpoint, const struct fault_pos
     self->callers = op;
     gather(post, self->copy);
     self->copy[len / 2] ^= wrong_bit;
-    int err = pf_mr_reg(device->inner, self->copy, len, PF_LOCAL, &self->copy_mr, NULL);
+    int err = pf_mr_reg(device->inner, self->copy, len, PF_LOCAL_READ, &self->copy_mr, NULL);
     struct pf_sge sge = {self->copy_mr, self->copy, len};
     if (err == 0)
         err = pf_fault_forward_inner(endpoint, post, &sge, 1, &self->op);

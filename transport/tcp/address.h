@@ -3,9 +3,7 @@
 #ifndef PF_TRANSPORT_TCP_ADDRESS_H
 #define PF_TRANSPORT_TCP_ADDRESS_H
 
-/* First: <sys/socket.h> has a macro of its own named like the contract's PF_LOCAL. */
 #include "transport/transport.h"
-
 #include "transport/uri.h"
 
 #include <netinet/in.h>

@@ -113,10 +113,12 @@ static void socket_ready(struct pf_tcp_watch *watch, uint32_t events)
 int pf_tcp_endpoint_new(struct pf_tcp_lane *lane, const struct pf_endpoint_attr *attr,
                         struct pf_tcp_endpoint **out, struct pf_why *why)
 {
-    if (attr->send_depth > PF_TCP_MAX_DEPTH || attr->recv_depth > PF_TCP_MAX_DEPTH)
-        return pf_why(why, -EINVAL,
-                      "a tcp endpoint with depths %u (send) and %u (receive): at most %d each",
-                      attr->send_depth, attr->recv_depth, PF_TCP_MAX_DEPTH);
+    if (attr->send_depth > PF_TCP_MAX_DEPTH || attr->recv_depth > PF_TCP_MAX_DEPTH) {
+        pf_why(why, -EINVAL,
+               "a tcp endpoint with depths %u (send) and %u (receive): at most %d each",
+               attr->send_depth, attr->recv_depth, PF_TCP_MAX_DEPTH);
+        return -EINVAL;
+    }
     struct pf_tcp_endpoint *ep = calloc(1, sizeof *ep);
     if (!ep)
         goto no_memory;
@@ -138,8 +140,9 @@ int pf_tcp_endpoint_new(struct pf_tcp_lane *lane, const struct pf_endpoint_attr 
 free_endpoint:
     free(ep);
 no_memory:
-    return pf_why(why, -ENOMEM, "making a tcp endpoint for %u operations: out of memory",
-                  attr->send_depth);
+    pf_why(why, -ENOMEM, "making a tcp endpoint for %u operations: out of memory",
+           attr->send_depth);
+    return -ENOMEM;
 }
 
 /* A request of the peer takes an answer frame; READ_DATA has a header and one piece of memory. */

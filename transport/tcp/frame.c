@@ -58,6 +58,8 @@ void pf_tcp_frame_add(struct pf_tcp_frame *frame, void *data, size_t len)
 
 void pf_tcp_frame_copy(struct pf_tcp_frame *frame, const void *data, size_t len)
 {
+    if (len == 0)
+        return; /* data may be NULL then */
     memcpy(frame->wire + frame->iov[0].iov_len, data, len);
     frame->iov[0].iov_len += len;
     frame->left += len;

@@ -11,22 +11,6 @@ static void payload_to(struct pf_tcp_endpoint *ep, void *data)
     ep->rx.iov_count = 1;
 }
 
-static struct pf_tcp_mr_table *table_of(const struct pf_tcp_endpoint *ep)
-{
-    return &pf_tcp_device(ep->base.lane->device)->table;
-}
-
-static int check_key(struct pf_tcp_endpoint *ep, unsigned right)
-{
-    const struct pf_tcp_header *header = &ep->rx.header;
-    struct pf_tcp_slot *slot =
-        pf_tcp_mr_hold(table_of(ep), header->key, header->addr, header->length, right);
-    if (!slot)
-        return -EACCES;
-    pf_tcp_mr_release(slot);
-    return 0;
-}
-
 static int nothing(struct pf_tcp_endpoint *ep)
 {
     (void)ep;
@@ -84,7 +68,7 @@ static int begin_send(struct pf_tcp_endpoint *ep)
         pf_tcp_lane_finish(pf_tcp_lane_of(ep), op, -EMSGSIZE);
         return -EMSGSIZE;
     }
-    payload_to(ep, (void *)(uintptr_t)op->scratch[0]);
+    payload_to(ep, pf_tcp_pointer(op->scratch[0]));
     return 0;
 }
 
@@ -98,11 +82,12 @@ static int end_send(struct pf_tcp_endpoint *ep)
 /* ---- one-sided ---------------------------------------------------------------------------------
  */
 
+/* Nothing is checked yet: it is when, and whenever, bytes are about to land. */
 static int begin_write(struct pf_tcp_endpoint *ep)
 {
     ep->rx.landing = true;
-    payload_to(ep, (void *)(uintptr_t)ep->rx.header.addr);
-    return check_key(ep, PF_REMOTE_WRITE);
+    payload_to(ep, pf_tcp_pointer(ep->rx.header.addr));
+    return 0;
 }
 
 static int end_write_imm(struct pf_tcp_endpoint *ep)
@@ -113,10 +98,17 @@ static int end_write_imm(struct pf_tcp_endpoint *ep)
     return 0;
 }
 
+/* Checked now, so that a bad request costs nothing more, and again whenever bytes leave. */
 static int end_read(struct pf_tcp_endpoint *ep)
 {
-    int status = check_key(ep, PF_REMOTE_READ);
-    return status ? status : pf_tcp_tx_read_data(&ep->tx, &ep->rx.header);
+    const struct pf_tcp_header *header = &ep->rx.header;
+    struct pf_tcp_slot *slot =
+        pf_tcp_mr_hold(&pf_tcp_device(ep->base.lane->device)->table, header->key, header->addr,
+                       header->length, PF_REMOTE_READ);
+    if (!slot)
+        return -EACCES;
+    pf_tcp_mr_release(slot);
+    return pf_tcp_tx_read_data(&ep->tx, header);
 }
 
 static int begin_read_data(struct pf_tcp_endpoint *ep)

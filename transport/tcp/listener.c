@@ -179,7 +179,7 @@ int pf_tcp_accept(struct pf_request *base, struct pf_lane *lane,
                   struct pf_endpoint **out, struct pf_why *why)
 {
     struct pf_tcp_request *request = (struct pf_tcp_request *)base;
-    struct pf_tcp_endpoint *ep;
+    struct pf_tcp_endpoint *ep = NULL;
     int status;
     if (len > PF_PRIVATE_DATA_MAX)
         status = pf_why(why, -EINVAL, "accepting with %zu bytes of private data: at most %d", len,

@@ -8,7 +8,8 @@
 #include <sys/socket.h>
 
 enum {
-    SYSTEM_CALLS = 32,       /* in one run, so that other endpoints of the lane get their turn */
+    SYSTEM_CALLS = 32,       /* in one run, so that other endpoints of the lane get their turn, */
+    RUN_BYTES = 4 << 20,     /* and about this much */
     DISCARD_BYTES = 1 << 20, /* per call */
 };
 
@@ -251,12 +252,18 @@ void pf_tcp_rx_run(struct pf_tcp_endpoint *ep)
 {
     struct pf_tcp_rx *rx = &ep->rx;
     bool drained = false;
+    uint64_t before = ep->moved;
     rx->waiting = true;
     if (!may_go_on(ep))
         return;
     bool hungry;
-    for (int calls = 0; (hungry = digest(ep)) && !drained; calls++) {
-        if (calls == SYSTEM_CALLS || pf_tcp_lane_of(ep)->left == 0) {
+    /*
+     * Less than asked for at the end of a frame: the socket is empty, asking again would only cost.
+     * In the middle of a payload the rest is on its way, and may be there by now.
+     */
+    for (int calls = 0; (hungry = digest(ep)) && !(drained && rx->left == 0); calls++) {
+        if (calls == SYSTEM_CALLS || ep->moved - before >= RUN_BYTES ||
+            pf_tcp_lane_of(ep)->left == 0) {
             rx->waiting = false;
             return;
         }

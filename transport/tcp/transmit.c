@@ -8,7 +8,8 @@
 enum {
     BATCH_IOV = 64,
     BATCH_BYTES = 256 << 10, /* a batch is not made longer than this by one more frame */
-    SYSTEM_CALLS = 16,       /* in one run, so that reading is not kept waiting */
+    SYSTEM_CALLS = 16,       /* in one run, so that reading is not kept waiting, */
+    RUN_BYTES = 4 << 20,     /* and about this much */
 };
 static_assert((int)BATCH_IOV > (int)PF_TCP_GATHER, "a frame fits in one system call");
 
@@ -135,9 +136,13 @@ static int batch_fill(struct pf_tcp_endpoint *ep, struct batch *batch)
 static ssize_t batch_send(struct pf_tcp_endpoint *ep, struct batch *batch)
 {
     struct msghdr message = {.msg_iov = batch->iov, .msg_iovlen = batch->count};
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     ssize_t sent;
     do {
-        sent = sendmsg(ep->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        /* The kernel takes one piece faster than a list of one. */
+        sent = batch->count == 1
+                   ? send(ep->watch.fd, batch->iov[0].iov_base, batch->iov[0].iov_len, flags)
+                   : sendmsg(ep->watch.fd, &message, flags);
     } while (sent < 0 && errno == EINTR);
     if (batch->held)
         pf_tcp_mr_release(batch->held);
@@ -189,14 +194,16 @@ static bool send_once(struct pf_tcp_endpoint *ep)
         return false;
     }
     account(ep, (size_t)sent);
-    ep->tx.blocked = (size_t)sent < batch.bytes;
+    ep->tx.blocked = false;
     return true;
 }
 
 void pf_tcp_tx_run(struct pf_tcp_endpoint *ep)
 {
+    uint64_t before = ep->moved;
     for (int i = 0; i < SYSTEM_CALLS && complete_left(ep); i++)
-        if (pf_list_empty(&ep->tx.queue) || ep->tx.error || !send_once(ep) || ep->tx.blocked)
+        if (ep->moved - before >= RUN_BYTES || pf_list_empty(&ep->tx.queue) || ep->tx.error ||
+            !send_once(ep))
             break;
     if (!pf_tcp_is_dead(ep))
         complete_left(ep);
@@ -284,7 +291,7 @@ int pf_tcp_tx_read_data(struct pf_tcp_tx *tx, const struct pf_tcp_header *reques
     frame->key = request->key;
     frame->addr = request->addr;
     frame->length = request->length;
-    pf_tcp_frame_add(frame, (void *)(uintptr_t)request->addr, request->length);
+    pf_tcp_frame_add(frame, pf_tcp_pointer(request->addr), request->length);
     return 0;
 }
 

@@ -14,7 +14,7 @@
  *   FLUSH      request                    answered when all earlier frames have landed
  *   FLUSH_ACK  its answer
  *   NAK        why the stream ends here   imm: a positive errno value (Linux numbers)
- *   BYE        the sender posts nothing more of its own; answers may still follow
+ *   BYE        the sender posts nothing more and has no request open; its answers may follow
  *
  * Requests (READ, FLUSH) are answered in the order they came. At most the requester's send depth
  * of them may be open at once, which bounds what the answering side has to remember.
@@ -107,6 +107,12 @@ static inline bool pf_tcp_decode(const uint8_t *in, struct pf_tcp_header *header
     };
     return le16toh(wire.magic) == PF_TCP_MAGIC && wire.reserved == 0 &&
            header->length <= PF_TCP_MAX_MESSAGE;
+}
+
+/* The address that a number off the wire, already checked, stands for. */
+static inline void *pf_tcp_pointer(uint64_t addr)
+{
+    return (void *)(uintptr_t)addr; /* NOLINT(performance-no-int-to-ptr): addresses travel */
 }
 
 #endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Measurements of a transport and of the engine over it, between two processes of one host. Each
+ * forks its peer before it opens any device; so call them while the process has one thread.
+ *
+ * The calling process is the requester, the writer and the destination of jobs; the peer answers,
+ * is written to, and is the source.
+ */
+#ifndef PF_BENCH_BENCH_H
+#define PF_BENCH_BENCH_H
+
+#include "base/why.h"
+#include "bench/report.h"
+#include "core/options.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { PF_BENCH_URI_MAX = 256 };
+
+struct pf_bench {
+    char uri[PF_BENCH_URI_MAX]; /* where the calling process listens; see pf_bench_address() */
+    struct pf_options engine;   /* `wait` holds for the bare measurements too */
+    size_t bytes;               /* of the job's region; 0: the measurement's default */
+    double seconds;             /* about how long to measure; setting up comes on top */
+};
+
+/*
+ * The URI to measure on, from what the user wrote: a URI is taken as it is, a bare scheme gets an
+ * address of this host. -EINVAL, -EPROTONOSUPPORT, -ENODEV (no verbs device with an address).
+ */
+int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why *why);
+
+/* Each returns 0, or -errno and the sentence; nothing waits without end. */
+int pf_bench_raw(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+int pf_bench_fault(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+int pf_bench_bulk(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+
+#endif

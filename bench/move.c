@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "bench/move.h"
+
+#include "base/clock.h"
+#include "bench/touch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NAP_US = 1000, SAFEPOINT_NAP_US = 100, WORDS = PF_TOUCH_PAGE / sizeof(uint64_t) };
+
+#define MOVE_NS 100000000000ull /* longest wait for a migration that makes no end */
+
+static const char region_name[] = "bench";
+
+static int say_why(struct ferry_job *job, int error, struct pf_why *why)
+{
+    const char *sentence = job ? ferry_job_why(job) : "";
+    return pf_why(why, error, "%s", sentence[0] ? sentence : ferry_strerror(error));
+}
+
+static int open_job(struct ferry_job **job, const struct pf_bench *bench, bool background,
+                    struct pf_why *why)
+{
+    *job = NULL;
+    int error = ferry_job_open(job, NULL);
+    if (error)
+        *job = NULL;
+    if (!error)
+        error = ferry_job_set(*job, "background", background ? "on" : "off");
+    if (!error)
+        error = ferry_job_set(*job, "wait", bench->engine.wait == PF_WAIT_SPIN ? "spin" : "sleep");
+    return error ? say_why(*job, error, why) : 0;
+}
+
+/* ---- the source
+ * ----------------------------------------------------------------------------------------- */
+
+uint64_t pf_moved_word(uint64_t seed, size_t page)
+{
+    return pf_mix(seed + page) | 1;
+}
+
+/* Words that neither look zero nor compress; cheap, as much memory is filled. */
+static void fill(uint64_t *words, size_t pages, uint64_t seed)
+{
+    for (size_t page = 0; page < pages; page++) {
+        uint64_t word = pf_moved_word(seed, page);
+        for (size_t i = 0; i < WORDS; i++) {
+            words[page * WORDS + i] = word;
+            word = word * 6364136223846793005ull + 1442695040888963407ull;
+        }
+    }
+}
+
+static int wait_until_moved(struct ferry_job *job, struct pf_why *why)
+{
+    uint64_t start = pf_now_ns();
+    while (ferry_job_safepoint(job) != FERRY_MOVED) {
+        if (ferry_job_why(job)[0])
+            return say_why(job, -EIO, why);
+        if (pf_now_ns() - start > MOVE_NS)
+            return pf_why(why, -ETIMEDOUT, "the job was not moved within %d s",
+                          (int)(MOVE_NS / 1000000000));
+        usleep(SAFEPOINT_NAP_US);
+    }
+    return 0;
+}
+
+static int move(struct ferry_job *job, const struct pf_peer_command *command, struct pf_why *why)
+{
+    void *memory =
+        ferry_job_alloc(job, region_name, command->bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
+    if (!memory)
+        return say_why(job, -errno, why);
+    fill(memory, command->bytes / PF_TOUCH_PAGE, command->seed);
+    int how = ferry_job_start(job);
+    if (how != FERRY_FRESH)
+        return say_why(job, how < 0 ? how : -EPROTO, why);
+    int error = ferry_job_migrate(job, command->uri);
+    return error ? say_why(job, error, why) : wait_until_moved(job, why);
+}
+
+int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *command,
+                 struct pf_why *why)
+{
+    struct ferry_job *job;
+    int error = open_job(&job, bench, command->background, why);
+    if (!error)
+        error = move(job, command, why);
+    if (job)
+        ferry_job_close(job);
+    return error;
+}
+
+/* ---- the destination
+ * ------------------------------------------------------------------------------------ */
+
+static void *watch(void *arg)
+{
+    struct pf_moved *moved = arg;
+    moved->peer_status = pf_peer_answer(moved->peer, &moved->peer_why);
+    if (moved->peer_status)
+        ferry_job_cancel(moved->job);
+    return NULL;
+}
+
+/*
+ * The job listens: its address goes to the peer, whose answer is waited for from here on. Called
+ * by the engine; what it leaves behind is looked at after ferry_job_start().
+ */
+static void ready(void *ctx, const char *uri)
+{
+    struct pf_moved *moved = ctx;
+    if (moved->command.uri[0])
+        return; /* it listens again after a failure: that has been told */
+    strncpy(moved->command.uri, uri, sizeof moved->command.uri - 1);
+    moved->peer_status = pf_peer_tell(moved->peer, &moved->command, &moved->peer_why);
+    if (!moved->peer_status)
+        moved->watching = pthread_create(&moved->watcher, NULL, watch, moved) == 0;
+    if (!moved->watching)
+        ferry_job_cancel(moved->job);
+}
+
+static int stop_watching(struct pf_moved *moved, struct pf_why *why)
+{
+    if (moved->watching)
+        pthread_join(moved->watcher, NULL);
+    moved->watching = false;
+    if (moved->peer_status)
+        *why = moved->peer_why;
+    return moved->peer_status;
+}
+
+static int start(struct pf_moved *moved, struct pf_why *why)
+{
+    int how = ferry_job_start(moved->job);
+    moved->began_ns = pf_now_ns();
+    if (how == FERRY_ARRIVED)
+        return 0;
+    say_why(moved->job, how, why);
+    int error = stop_watching(moved, why);
+    return error ? error : how;
+}
+
+int pf_move_here(struct pf_moved *moved, const struct pf_bench *bench, struct pf_peer *peer,
+                 size_t bytes, bool background, struct pf_why *why)
+{
+    uint64_t seed = pf_mix(pf_now_ns());
+    *moved = (struct pf_moved){
+        .bytes = bytes,
+        .seed = seed,
+        .peer = peer,
+        .command = {PF_PEER_MOVE, .bytes = bytes, .seed = seed, .background = background},
+    };
+    int error = open_job(&moved->job, bench, background, why);
+    if (error)
+        return error;
+    moved->memory = ferry_job_alloc(moved->job, region_name, bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
+    if (!moved->memory)
+        return say_why(moved->job, -errno, why);
+    error = ferry_job_receive(moved->job, bench->uri, ready, moved);
+    return error ? say_why(moved->job, error, why) : start(moved, why);
+}
+
+int pf_moved_wrong(size_t page, struct pf_why *why)
+{
+    return pf_why(why, -EIO, "page %zu of the region arrived with wrong data", page);
+}
+
+static int check(const struct pf_moved *moved, struct pf_why *why)
+{
+    for (size_t page = 0; page < moved->bytes / PF_TOUCH_PAGE; page++) {
+        const char *at = moved->memory + page * PF_TOUCH_PAGE;
+        if (*(const uint64_t *)at != pf_moved_word(moved->seed, page))
+            return pf_moved_wrong(page, why);
+    }
+    return 0;
+}
+
+int pf_moved_complete(struct pf_moved *moved, struct ferry_status *status, struct pf_why *why)
+{
+    uint64_t start = pf_now_ns();
+    ferry_job_status(moved->job, status);
+    while (!status->complete) {
+        if (pf_now_ns() - start > MOVE_NS)
+            return pf_why(why, -ETIMEDOUT, "the job's memory did not arrive within %d s",
+                          (int)(MOVE_NS / 1000000000));
+        usleep(NAP_US);
+        ferry_job_status(moved->job, status);
+    }
+    int error = stop_watching(moved, why);
+    return error ? error : check(moved, why);
+}
+
+void pf_moved_close(struct pf_moved *moved)
+{
+    struct pf_why ignored;
+    if (moved->job && moved->watching)
+        ferry_job_cancel(moved->job);
+    stop_watching(moved, &ignored);
+    if (moved->job)
+        ferry_job_close(moved->job);
+    moved->job = NULL;
+}

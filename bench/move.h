@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A job of one region of random words, moved from the peer to the calling process. */
+#ifndef PF_BENCH_MOVE_H
+#define PF_BENCH_MOVE_H
+
+#include "bench/peer.h"
+#include "pageferry.h"
+
+#include <pthread.h>
+
+/* The peer's part: make the job, fill its region, move it, wait until it is gone. */
+int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *command,
+                 struct pf_why *why);
+
+/* The job at its destination. */
+struct pf_moved {
+    struct ferry_job *job;
+    const char *memory;
+    size_t bytes;
+    uint64_t seed;
+    uint64_t began_ns; /* when the job ran here */
+
+    /* Waits for the peer's answer; a failure there ends our waiting for the job. */
+    struct pf_peer *peer;
+    pthread_t watcher;
+    bool watching;
+    int peer_status;
+    struct pf_why peer_why;
+    struct pf_peer_command command;
+};
+
+/* Move a job here. On return it runs and its memory is on the way. pf_moved_close() in any case. */
+int pf_move_here(struct pf_moved *moved, const struct pf_bench *bench, struct pf_peer *peer,
+                 size_t bytes, bool background, struct pf_why *why);
+
+/* Wait until all memory is here, and check it; *status gets the migration's counters. */
+int pf_moved_complete(struct pf_moved *moved, struct ferry_status *status, struct pf_why *why);
+
+void pf_moved_close(struct pf_moved *moved);
+
+/* The first word of a page, as the source wrote it: never zero. */
+uint64_t pf_moved_word(uint64_t seed, size_t page);
+
+/* A page arrived with another first word: -EIO and the sentence. */
+int pf_moved_wrong(size_t page, struct pf_why *why);
+
+#endif

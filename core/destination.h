@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The destination's side of a migration: what its three files share. destination_accept.c takes
+ * connections, destination_compare.c compares the two jobs, destination.c does the rest in order.
+ */
+#ifndef PF_CORE_DESTINATION_H
+#define PF_CORE_DESTINATION_H
+
+#include "core/faults.h"
+#include "core/job.h"
+#include "core/memory_locks.h"
+#include "core/placer.h"
+#include "core/session.h"
+
+struct pf_destination {
+    struct ferry_job *job;
+
+    /* These outlive a session that fails before the job runs, so that another source can come. */
+    struct pf_session session; /* its device and control lane do, the rest is renewed */
+    struct pf_listener *listener;
+    struct pf_request *waiting; /* a source that came while a failed session was ending */
+    struct pf_greeting waiting_greeting;
+
+    /* One session's. */
+    struct pf_arrival arrival;
+    struct pf_fault_thread faults;
+    struct pf_placer placer;
+    struct pf_memory_locks locks;
+    bool greeted;     /* a source has the control connection */
+    bool ending;      /* the session has failed: the next source may wait */
+    bool lanes_ready; /* slots and stages are there: urgent and bulk may connect */
+    bool ran;         /* the job runs here: failure is loss from here on */
+    uint32_t regions_expected, pieces_expected;
+    uint64_t bytes_expected;
+    uint8_t *blob;
+    size_t blob_filled;
+    uint64_t began_ns, told_ns;
+};
+
+/* Listen at the job's address; connections are taken from pf_session_step(). */
+int pf_destination_listen(struct pf_destination *destination);
+
+/* Take the source that came while the last session was ending, if one did. */
+void pf_destination_take_waiting(struct pf_destination *destination);
+
+/* Refuse new sources from here on. */
+void pf_destination_stop_listening(struct pf_destination *destination);
+
+/*
+ * Compare what the source describes with the job here, and ask the notifiers. A difference is an
+ * error with a sentence that names it.
+ */
+int pf_destination_compare(struct pf_destination *destination);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Who connects to a destination: one source at a time, with its three connections. */
+#include "base/log.h"
+#include "core/destination.h"
+
+#include <string.h>
+
+static void refuse(struct pf_request *request, int code, const char *text)
+{
+    uint8_t data[PF_PRIVATE_DATA_MAX];
+    size_t length = strlen(text);
+    if (length > sizeof data - 2)
+        length = sizeof data - 2;
+    data[0] = (uint8_t)-code;
+    data[1] = (uint8_t)(-code >> 8);
+    memcpy(data + 2, text, length);
+    pf_reject(request, data, length + 2);
+}
+
+static int accept_port(struct pf_destination *destination, struct pf_request *request,
+                       struct pf_port *port, const struct pf_endpoint_attr *attr)
+{
+    return pf_accept(request, port->lane, attr, NULL, 0, &port->endpoint,
+                     &destination->session.why);
+}
+
+static int accept_control(struct pf_destination *destination, struct pf_request *request,
+                          const struct pf_greeting *greeting)
+{
+    struct pf_session *session = &destination->session;
+    struct pf_endpoint_attr attr =
+        pf_port_attr(&session->control, PF_CHANNEL_SENDS, PF_CHANNEL_RECEIVES, PF_CHANNEL_MESSAGE);
+    destination->greeted = true;
+    session->id = greeting->session;
+    int error = accept_port(destination, request, &session->control, &attr);
+    return error ? error : pf_channel_attach(&session->channel, session->control.endpoint);
+}
+
+static int accept_urgent(struct pf_destination *destination, struct pf_request *request)
+{
+    struct pf_port *port = &destination->session.urgent;
+    unsigned slots = destination->faults.requests.count;
+    struct pf_endpoint_attr attr = pf_port_attr(port, slots, slots, 32);
+    int error = accept_port(destination, request, port, &attr);
+    return error ? error : pf_requests_post_receives(&destination->faults.requests);
+}
+
+static int accept_bulk(struct pf_destination *destination, struct pf_request *request)
+{
+    struct pf_port *port = &destination->session.bulk;
+    struct pf_placer *placer = &destination->placer;
+    struct pf_endpoint_attr attr = pf_port_attr(port, placer->stages, placer->receive_count, 32);
+    int error = accept_port(destination, request, port, &attr);
+    return error ? error : pf_placer_post_receives(placer);
+}
+
+static const char *objection(const struct pf_destination *destination,
+                             const struct pf_greeting *greeting, int *code)
+{
+    const struct pf_session *session = &destination->session;
+    *code = -EPROTO;
+    if (greeting->version != PF_PROTOCOL_VERSION) {
+        *code = -EPROTONOSUPPORT;
+        return "another version of the protocol";
+    }
+    *code = -EBUSY;
+    if (greeting->role == PF_ROLE_CONTROL)
+        return destination->greeted ? "busy with another source" : NULL;
+    *code = -EPERM;
+    if (!destination->lanes_ready || greeting->session != session->id)
+        return "no such session";
+    if (greeting->role == PF_ROLE_URGENT ? session->urgent.endpoint != NULL
+                                         : session->bulk.endpoint != NULL || greeting->rail != 0)
+        return "this lane is connected already";
+    return NULL;
+}
+
+static void take_in(struct pf_destination *destination, struct pf_request *request,
+                    const struct pf_greeting *greeting)
+{
+    int error = greeting->role == PF_ROLE_CONTROL  ? accept_control(destination, request, greeting)
+                : greeting->role == PF_ROLE_URGENT ? accept_urgent(destination, request)
+                                                   : accept_bulk(destination, request);
+    if (error) {
+        atomic_store(&destination->session.control.status, error);
+        if (!destination->session.why.text[0])
+            pf_why(&destination->session.why, error, "a connection could not be accepted: %s",
+                   ferry_strerror(error));
+    }
+}
+
+static void on_request(void *ctx, struct pf_request *request, const void *data, size_t len)
+{
+    struct pf_destination *destination = ctx;
+    struct pf_greeting greeting;
+    int code = -EPROTO;
+    if (pf_greeting_unpack(data, len, &greeting)) {
+        refuse(request, code, "not a pageferry source");
+        return;
+    }
+    const char *reason = objection(destination, &greeting, &code);
+    if (reason && code == -EBUSY && destination->ending && !destination->waiting) {
+        destination->waiting = request;
+        destination->waiting_greeting = greeting;
+    } else if (reason) {
+        refuse(request, code, reason);
+    } else {
+        take_in(destination, request, &greeting);
+    }
+}
+
+void pf_destination_take_waiting(struct pf_destination *destination)
+{
+    struct pf_request *request = destination->waiting;
+    destination->waiting = NULL;
+    if (request)
+        take_in(destination, request, &destination->waiting_greeting);
+}
+
+int pf_destination_listen(struct pf_destination *destination)
+{
+    static const struct pf_listener_events events = {.request = on_request};
+    struct ferry_job *job = destination->job;
+    struct pf_session *session = &destination->session;
+    int error = pf_session_open(session, job->uri, true);
+    if (!error)
+        error = pf_listen(session->control.lane, job->uri, &events, destination,
+                          &destination->listener, &session->why);
+    if (error)
+        return error;
+    char uri[PF_URI_MAX];
+    error = pf_listener_uri(destination->listener, uri, sizeof uri);
+    if (error)
+        return pf_why(&session->why, error, "cannot tell the listening address of %s", job->uri);
+    pf_job_set_uri(job, uri);
+    if (job->ready)
+        job->ready(job->ready_ctx, uri);
+    job->ready = NULL;
+    pf_info("listening on %s", uri);
+    return 0;
+}
+
+void pf_destination_stop_listening(struct pf_destination *destination)
+{
+    if (destination->waiting)
+        refuse(destination->waiting, -EBUSY, "the job is here already, or not expected any more");
+    destination->waiting = NULL;
+    if (destination->listener)
+        pf_listener_close(destination->listener);
+    destination->listener = NULL;
+}

@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# `pageferry bench` says what it promises to say. How fast anything is does not matter here.
+set -u
+. "$(dirname "$0")/lib.sh"
+
+# The value of a key in the JSON line; empty if there is none.
+value() {
+    sed -n 's/.*"'"$1"'":\([^,}]*\).*/\1/p' "$work/out"
+}
+
+# Each key holds a positive finite number.
+numbers() {
+    local key
+    for key in "$@"; do
+        value "$key" | grep -Eqx '[0-9]+\.[0-9]+' && value "$key" | grep -q '[1-9]' ||
+            fail "$last: $key is \"$(value "$key")\""
+    done
+}
+
+described() {
+    lines out 1
+    lines err 0
+    [ "$(value transport)" = '"tcp"' ] || fail "$last: transport is $(value transport)"
+    [ "$(value wait)" = "\"$1\"" ] || fail "$last: wait is $(value wait), not $1"
+    [ "$(value kernel)" = "\"$(uname -r)\"" ] || fail "$last: kernel is $(value kernel)"
+    [ "$(value host)" = "\"$(uname -n)\"" ] || fail "$last: host is $(value host)"
+    [ -n "$(value version)" ] || fail "$last: no version"
+}
+
+# near A B: two figures are the same, up to their rounding.
+near() {
+    awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 < (0.01 * a) ^ 2) }' ||
+        fail "$last: $1 is not $2"
+}
+
+raw() {
+    pf 0 bench raw --transport tcp --quick --json "$@"
+    numbers rtt_p50_us rtt_p99_us rtt_p999_us write_4k_GBps write_64k_GBps write_1m_GBps
+}
+
+fault() {
+    pf 0 bench fault --transport tcp --quick --json "$@"
+    numbers fault_p50_us fault_p99_us fault_p999_us loaded_p50_us loaded_p99_us service_p50_us \
+        read_p50_us request_p50_us answer_p50_us place_p50_us local_p50_us raw_p50_us ratio_p50
+    near "$(value ratio_p50)" "$(awk -v f="$(value fault_p50_us)" -v l="$(value local_p50_us)" \
+        -v r="$(value raw_p50_us)" 'BEGIN { print f / (l + r) }')"
+}
+
+bulk() {
+    pf 0 bench bulk --transport tcp --quick --json "$@"
+    numbers bulk_GBps raw_GBps copy_GBps ratio
+}
+
+# The environment of a job is not the measurement's.
+stray_environment() {
+    PAGEFERRY_NAME=stray PAGEFERRY_INCOMING=tcp://127.0.0.1:1 PAGEFERRY_WAIT=sleep \
+        pf 0 bench bulk --transport tcp --quick --json
+    described sleep
+}
+
+for_people() {
+    pf 0 bench raw --transport tcp://127.0.0.1 --quick
+    has out "tcp://127.0.0.1, wait spin"
+    has out "round trip, p50"
+    has out " us"
+    has out " GB/s"
+    lines err 0
+}
+
+bad_input() {
+    pf 2 bench
+    pf 2 bench raw
+    has err "--transport is missing"
+    pf 2 bench --transport tcp
+    pf 2 bench speed --transport tcp
+    has err "speed"
+    pf 2 bench raw bulk --transport tcp
+    pf 2 bench raw --transport nosuch
+    has err "nosuch"
+    lines err 1
+    pf 2 bench raw --transport inproc
+    has err "one process"
+    pf 2 bench fault --transport tcp --size 0
+    pf 2 bench fault --transport tcp --seconds never
+    pf 2 bench fault --transport tcp --wait never
+    has err "spin or sleep"
+}
+
+# A failure of either end is reported, and nothing hangs or stays behind.
+failures_of_the_ends() {
+    pf 1 bench raw --transport tcp://192.0.2.1:0 --quick
+    has err "192.0.2.1"
+    local bench child waited=0
+    "$PAGEFERRY" bench bulk --transport tcp --seconds 60 >"$work/out" 2>"$work/err" &
+    bench=$!
+    until child=$(pgrep -P "$bench") || [ "$waited" -ge 200 ]; do
+        sleep 0.05
+        waited=$((waited + 1))
+    done
+    kill -KILL "$child" || fail "the measurement has no other end"
+    wait "$bench" && fail "the measurement came to an end without its other end"
+    grep -q . "$work/err" || fail "the other end's death was not reported"
+    "$PAGEFERRY" bench bulk --transport tcp --seconds 60 >"$work/out" 2>"$work/err" &
+    bench=$!
+    waited=0
+    until child=$(pgrep -P "$bench") || [ "$waited" -ge 200 ]; do
+        sleep 0.05
+        waited=$((waited + 1))
+    done
+    kill -KILL "$bench"
+    wait "$bench"
+    waited=0
+    while kill -0 "$child" && [ "$waited" -lt 200 ]; do
+        sleep 0.05
+        waited=$((waited + 1))
+    done 2>/dev/null
+    kill -0 "$child" 2>/dev/null && fail "the other end outlived the measurement"
+}
+
+for wait in spin sleep; do
+    raw --wait $wait
+    described $wait
+    fault --wait $wait
+    described $wait
+    bulk --wait $wait
+    described $wait
+done
+stray_environment
+for_people
+bad_input
+failures_of_the_ends
+finish
