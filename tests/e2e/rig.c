@@ -52,8 +52,6 @@ static void clean_environment(const struct rig_side *side)
     unsetenv("PAGEFERRY_NAME");
     unsetenv("PAGEFERRY_INCOMING");
     setenv("PAGEFERRY_ONCE", side->persistent ? "0" : "1", 1);
-    if (side->persistent)
-        setenv("PAGEFERRY_LOG", "info", 1); /* each "listening on" shows */
 }
 
 void rig_open(struct rig_side *side)
@@ -185,9 +183,10 @@ bool rig_await_times(struct rig_process *process, const char *key, unsigned time
     return true;
 }
 
-bool rig_await_listening(struct rig_process *process, unsigned times)
+bool rig_await_failures(struct rig_process *process, unsigned times)
 {
-    return rig_await_times(process, "pageferry: info: listening on", times);
+    return rig_await_times(
+        process, "pageferry: error: a migration to here failed, waiting for another:", times);
 }
 
 bool rig_await_either(struct rig_process *process, const char *key, const char *other)

@@ -81,8 +81,8 @@ void rig_launch(struct rig_process *process, struct rig_side *side);
 bool rig_await(struct rig_process *process, const char *key);
 bool rig_await_either(struct rig_process *process, const char *key, const char *other);
 bool rig_await_times(struct rig_process *process, const char *key, unsigned times);
-/* A persistent destination closes its listener with a session and opens it again for the next. */
-bool rig_await_listening(struct rig_process *process, unsigned times);
+/* A persistent destination has said so many times by now why a session failed. */
+bool rig_await_failures(struct rig_process *process, unsigned times);
 /* What followed the key in the last such line, or NULL. Valid until the next call. */
 const char *rig_said(const struct rig_process *process, const char *key);
 unsigned rig_times_said(const struct rig_process *process, const char *key);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { THREADS = 8, PAGES = 16 };
@@ -98,6 +99,7 @@ static void pile_up(const struct pile_up *pile, const char *const *options)
     close(standard);
     CU_ASSERT_TRUE(rig_await(&run.destination, "ready"));
     kill(run.source.pid, SIGSTOP);
+    CU_ASSERT_EQUAL(waitpid(run.source.pid, NULL, WUNTRACED), run.source.pid); /* all of it */
     CU_ASSERT_EQUAL(write(words[1], "!", 1), 1);
     CU_ASSERT_TRUE(rig_await(&run.destination, "duplicates"));
     kill(run.source.pid, SIGCONT);

@@ -98,7 +98,7 @@ static void destination_waits_for_another(void)
     CU_ASSERT_EQUAL(run.source.status, 0);
     CU_ASSERT_EQUAL(rig_number(&run.source, "answer"), grid_expected(PAGES, STEPS));
     CU_ASSERT(rig_mentions(&run.source, "region \"mesh\" has 20480 bytes"));
-    CU_ASSERT_TRUE(rig_await_listening(&run.destination, 2));
+    CU_ASSERT_TRUE(rig_await_failures(&run.destination, 1));
     launch_source(&right, &run.destination, grid_job, &fitting);
     rig_finish(&right);
     run.source = right;
