@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +94,15 @@ static void finds_every_other_page(void)
     take_down(&stand);
 }
 
+static bool has_pagemap_scan(void)
+{
+    struct utsname name;
+    int major = 0;
+    int minor = 0;
+    return uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 7));
+}
+
 /* A page that was only read is the kernel's zero page: nothing of the job's (Linux 6.7). */
 static void pages_only_read_have_no_content(void)
 {
@@ -107,10 +117,9 @@ static void pages_only_read_have_no_content(void)
     CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&set, PAGES), 0);
     CU_ASSERT_EQUAL(pf_populated_scan(stand.region, &set, NULL), 0);
     CU_ASSERT_TRUE(pf_pageset_has(&set, 200));
-    if (pf_pageset_count(&set) == 101)
+    CU_ASSERT(pf_pageset_count(&set) == 1 || !has_pagemap_scan());
+    if (!has_pagemap_scan())
         printf("not shown: this kernel has no PAGEMAP_SCAN ... ");
-    else
-        CU_ASSERT_EQUAL(pf_pageset_count(&set), 1);
     pf_pageset_free(&set);
     take_down(&stand);
 }
