@@ -191,6 +191,9 @@ static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
         return 0;
     size_t done;
     int result = fill(arrival, arriving, placing, pages << shift, &done);
+    /* The kernel wants a range inside one mapping, and a region may lie in several. */
+    if (result == PF_PLACED_UNMAPPED && done == 0 && pages > 1)
+        result = fill(arrival, arriving, placing, (size_t)1 << shift, &done);
     struct pf_run placed = {placing->run.first, done >> shift};
     if (result == PF_PLACED_EXISTS || result == PF_PLACED_UNMAPPED)
         placed.pages++; /* the page where it stopped is settled too */

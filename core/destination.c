@@ -175,6 +175,8 @@ static int run_job(struct pf_destination *destination)
     struct pf_message message;
     int error = pf_session_expect(session, PF_MSG_RUN, &message);
     if (!error)
+        error = pf_session_check(session, &message);
+    if (!error)
         error = pf_session_failure(session);
     if (error)
         return error;

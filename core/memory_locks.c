@@ -9,22 +9,21 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* True if the mapping at an address carries the flag "lo" (VM_LOCKED) in /proc/self/smaps. */
-static bool is_locked(const void *addr)
+/* True if a mapping in the region carries the flag "lo" (VM_LOCKED) in /proc/self/smaps. */
+static bool is_locked(const struct pf_region *region)
 {
+    uintptr_t first = (uintptr_t)region->addr;
     char line[512];
     bool inside = false;
     bool locked = false;
     FILE *smaps = fopen("/proc/self/smaps", "re");
-    while (smaps && fgets(line, sizeof line, smaps)) {
+    while (smaps && !locked && fgets(line, sizeof line, smaps)) {
         unsigned long start;
         unsigned long end;
         if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-            inside = (uintptr_t)addr >= start && (uintptr_t)addr < end;
-        else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
+            inside = start < first + region->bytes && end > first;
+        else if (inside && strncmp(line, "VmFlags:", 8) == 0)
             locked = strstr(line, " lo") != NULL;
-            break;
-        }
     }
     if (smaps)
         fclose(smaps);
@@ -36,7 +35,7 @@ void pf_memory_locks_release(struct pf_memory_locks *locks, const struct pf_regi
     locks->released = true;
     for (unsigned i = 0; i < regions->count; i++) {
         const struct pf_region *region = &regions->list[i];
-        locks->region[i] = is_locked(region->addr);
+        locks->region[i] = is_locked(region);
         if (locks->region[i])
             munlock(region->addr, region->bytes);
     }

@@ -15,7 +15,10 @@ struct pf_memory_locks {
     bool region[PF_REGIONS_MAX];
 };
 
-/* Find out which regions are locked (by mlock, or mlockall), and unlock them. */
+/*
+ * Find out which regions are locked (by mlock, or mlockall), and unlock them. One that is locked
+ * in part counts as locked.
+ */
 void pf_memory_locks_release(struct pf_memory_locks *locks, const struct pf_regions *regions);
 
 /* Lock again what was locked. Harmless if nothing was released. */

@@ -175,6 +175,7 @@ int pf_session_renew(struct pf_session *session)
     session->control.lane = control;
     session->lanes_driven = true;
     session->ended = false;
+    session->worker_count = 0; /* the last session's threads have ended */
     session->why = (struct pf_why){""};
     return open_connections(session);
 }

@@ -20,10 +20,11 @@ struct pf_uffd {
 
 /* How a placement ended. */
 enum pf_placed {
-    PF_PLACED_ALL,     /* done whole */
-    PF_PLACED_EXISTS,  /* the page at *done was there already: skip it */
-    PF_PLACED_AGAIN,   /* the mapping is changing: a queued event has to be read first */
-    PF_PLACED_UNMAPPED /* nothing is mapped (any more) at *done */
+    PF_PLACED_ALL,    /* done whole */
+    PF_PLACED_EXISTS, /* the page at *done was there already: skip it */
+    PF_PLACED_AGAIN,  /* the mapping is changing: a queued event has to be read first */
+    /* Nothing is mapped (any more) at *done, or the range is not inside one mapping. */
+    PF_PLACED_UNMAPPED
 };
 
 /* Every UFFD_FEATURE_* that the kernel has, asked on a descriptor of its own. As pf_uffd_open(). */

@@ -174,6 +174,21 @@ static uint64_t deadline(void)
     return pf_now_ns() + RIG_DEADLINE_S * 1000000000ull;
 }
 
+bool rig_await_times(struct rig_process *process, const char *key, unsigned times)
+{
+    uint64_t until = deadline();
+    while (rig_times_said(process, key) < times)
+        if (!hear(process, until))
+            return rig_times_said(process, key) >= times;
+    return true;
+}
+
+bool rig_await_failures(struct rig_process *process, unsigned times)
+{
+    return rig_await_times(
+        process, "pageferry: error: a migration to here failed, waiting for another:", times);
+}
+
 bool rig_await_either(struct rig_process *process, const char *key, const char *other)
 {
     uint64_t until = deadline();

@@ -20,9 +20,10 @@
 enum {
     RIG_TEXT = 32768,
     RIG_URI = 256,
-    RIG_PAGE = 4096,
     RIG_DEADLINE_S = 60, /* no machine should reach it: a test that does has failed */
 };
+
+#define RIG_PAGE ((size_t)4096)
 
 struct rig_side;
 typedef int (*rig_body)(struct rig_side *side);
@@ -79,6 +80,9 @@ void rig_launch(struct rig_process *process, struct rig_side *side);
 /* Wait until a line that starts with key has come; false if the process ended without. */
 bool rig_await(struct rig_process *process, const char *key);
 bool rig_await_either(struct rig_process *process, const char *key, const char *other);
+bool rig_await_times(struct rig_process *process, const char *key, unsigned times);
+/* A persistent destination has said so many times by now why a session failed. */
+bool rig_await_failures(struct rig_process *process, unsigned times);
 /* What followed the key in the last such line, or NULL. Valid until the next call. */
 const char *rig_said(const struct rig_process *process, const char *key);
 unsigned rig_times_said(const struct rig_process *process, const char *key);

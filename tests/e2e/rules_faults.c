@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { THREADS = 8, PAGES = 16 };
@@ -98,6 +99,7 @@ static void pile_up(const struct pile_up *pile, const char *const *options)
     close(standard);
     CU_ASSERT_TRUE(rig_await(&run.destination, "ready"));
     kill(run.source.pid, SIGSTOP);
+    CU_ASSERT_EQUAL(waitpid(run.source.pid, NULL, WUNTRACED), run.source.pid); /* all of it */
     CU_ASSERT_EQUAL(write(words[1], "!", 1), 1);
     CU_ASSERT_TRUE(rig_await(&run.destination, "duplicates"));
     kill(run.source.pid, SIGCONT);
@@ -179,9 +181,9 @@ static void *storm(void *arg)
     unsigned at = storm->seed;
     for (size_t i = 0; i < STORM_PAGES; i++) {
         at = (at * 5 + 1) % STORM_PAGES;
-        uint64_t *page = storm->words + at * (RIG_PAGE / sizeof(uint64_t));
+        uint64_t *page = storm->words + (size_t)at * (RIG_PAGE / sizeof(uint64_t));
         for (size_t word = 0; word < RIG_PAGE / sizeof(uint64_t); word += 73)
-            storm->wrong += page[word] != at * 1000003u + word;
+            storm->wrong += page[word] != (uint64_t)at * 1000003u + word;
     }
     return NULL;
 }

@@ -146,7 +146,9 @@ static int edges_job(struct rig_side *side)
             mine[i] = pattern(i);
         strcpy(small, "smaller than a page");
         late = 2.5;
-        return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
+        int status = rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
+        free(memory);
+        return status;
     }
     size_t wrong = 0;
     for (size_t i = 0; i < bytes; i++)
@@ -181,7 +183,7 @@ static int pointers_job(struct rig_side *side)
     rig_open(side);
     char *other = ferry_job_alloc(side->job, "other", 3 * RIG_PAGE, 0, FERRY_FIXED_ADDR);
     struct node *nodes =
-        ferry_job_alloc(side->job, "nodes", NODES * sizeof *nodes, 0, FERRY_FIXED_ADDR);
+        ferry_job_alloc(side->job, "nodes", NODES * sizeof(struct node), 0, FERRY_FIXED_ADDR);
     if (!other || !nodes || ferry_job_state(side->job, &first, sizeof first) < 0)
         return 96;
     if (rig_start(side) == FERRY_FRESH) {

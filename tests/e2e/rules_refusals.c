@@ -65,6 +65,11 @@ static void differing_jobs_are_refused(void)
 {
     for (size_t i = 0; i < sizeof deviations / sizeof deviations[0]; i++) {
         struct rig_run run;
+#ifdef __SANITIZE_THREAD__
+        /* ThreadSanitizer keeps the area of fixed addresses for itself. */
+        if ((deviations[i].source[0].flags | deviations[i].destination[0].flags) & FERRY_FIXED_ADDR)
+            continue;
+#endif
         rig_run(&run, &(struct rig_setup){.body = grid_job, .ctx = &deviations[i]});
         CU_ASSERT_EQUAL(run.destination.status, 3);
         CU_ASSERT(rig_mentions(&run.source, deviations[i].words));
@@ -93,6 +98,7 @@ static void destination_waits_for_another(void)
     CU_ASSERT_EQUAL(run.source.status, 0);
     CU_ASSERT_EQUAL(rig_number(&run.source, "answer"), grid_expected(PAGES, STEPS));
     CU_ASSERT(rig_mentions(&run.source, "region \"mesh\" has 20480 bytes"));
+    CU_ASSERT_TRUE(rig_await_failures(&run.destination, 1));
     launch_source(&right, &run.destination, grid_job, &fitting);
     rig_finish(&right);
     run.source = right;
@@ -187,11 +193,12 @@ static int cancelling_job(struct rig_side *side)
         rig_say(side, "asked %d", ferry_job_migrate(side->job, side->uri));
         rig_say(side, "again %d", ferry_job_migrate(side->job, side->uri));
         rig_say(side, "cancelled %d", ferry_job_cancel(side->job));
-        while (ferry_job_migrate(side->job, side->uri) == -EBUSY)
+        while (!strstr(ferry_job_why(side->job), "cancelled"))
             usleep(1000);
         rig_say(side, "why %s", ferry_job_why(side->job));
-        while (ferry_job_safepoint(side->job) == FERRY_CONTINUE)
-            usleep(500);
+        /* The destination may be about to listen again. */
+        while (rig_move(side, side->uri) != FERRY_MOVED)
+            usleep(1000);
         return rig_close(side);
     }
     for (; grid.step < STEPS; grid.step++)
@@ -210,6 +217,20 @@ static void cancelled_move_leaves_the_job(void)
     CU_ASSERT_EQUAL(rig_number(&run.source, "cancelled"), 0);
     CU_ASSERT(rig_mentions(&run.source, "why the migration was cancelled"));
     rig_assert_moved(&run, grid_expected(PAGES, STEPS));
+}
+
+/* Whether the one before it reached the destination or not, this one finds it in the end. */
+static int persevering_job(struct rig_side *side)
+{
+    struct grid grid = {.pages = PAGES};
+    rig_open(side);
+    grid.words = ferry_job_alloc(side->job, "grid", PAGES * RIG_PAGE, 0, 0);
+    ferry_job_state(side->job, &grid.step, sizeof grid.step);
+    rig_start(side);
+    grid_fill(&grid);
+    while (rig_move(side, side->uri) != FERRY_MOVED)
+        usleep(1000);
+    return rig_close(side);
 }
 
 /* Asked to move, it never comes to a safe point any more. */
@@ -235,6 +256,7 @@ static void job_may_end_before_its_safe_point(void)
     struct rig_side side = {
         .body = grid_job, .ctx = &play, .destination = true, .persistent = true};
     memset(&run, 0, sizeof run);
+    run.failures_before = CU_get_number_of_failures();
     snprintf(side.uri, sizeof side.uri, "%s", rig_target());
     rig_launch(&run.destination, &side);
     CU_ASSERT_TRUE_FATAL(rig_await(&run.destination, "uri"));
@@ -242,7 +264,7 @@ static void job_may_end_before_its_safe_point(void)
     rig_finish(&run.source);
     CU_ASSERT_EQUAL(run.source.status, 0);
     CU_ASSERT_EQUAL(rig_number(&run.source, "answer"), grid_expected(PAGES, STEPS));
-    launch_source(&run.source, &run.destination, grid_job, &play);
+    launch_source(&run.source, &run.destination, persevering_job, NULL);
     rig_assert_moved(&run, grid_expected(PAGES, STEPS));
 }
 
@@ -269,6 +291,7 @@ static void unknown_scheme(void)
     struct rig_run run;
     struct rig_side side = {.body = grid_job, .ctx = &play, .uri = "carrier-pigeon://roof:1"};
     memset(&run, 0, sizeof run);
+    run.failures_before = CU_get_number_of_failures();
     rig_launch(&run.source, &side);
     rig_finish(&run.source);
     CU_ASSERT(rig_mentions(&run.source, "no transport answers \"carrier-pigeon"));

@@ -16,7 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGES = 64, PAGE = PF_PAGE_SIZE };
+enum { PAGES = 64 };
+#define PAGE ((size_t)PF_PAGE_SIZE)
 
 struct stand {
     struct pf_regions regions;
@@ -168,6 +169,25 @@ static void memory_that_was_unmapped_is_settled(void)
     free(from);
 }
 
+/* The kernel keeps a region in two mappings when their attributes differ. */
+static void region_of_two_mappings_arrives_whole(void)
+{
+    for (int zero = 0; zero < 2; zero++) {
+        struct stand *stand = set_up();
+        char *from = data('n');
+        madvise(pf_region_page(stand->region, 21), (PAGES - 21) * PAGE, MADV_DONTDUMP);
+        pf_arrival_expect(&stand->arrival, 0, (struct pf_run){0, PAGES});
+        arm(stand);
+        struct pf_placing placing = {.run = {0, PAGES}, .from = zero ? NULL : from};
+        CU_ASSERT_EQUAL(pf_arrival_place_gated(&stand->arrival, &placing), 0);
+        CU_ASSERT_EQUAL(pf_count_get(&stand->counters.received_bytes), PAGES * PAGE);
+        for (size_t i = 0; i < PAGES; i++)
+            CU_ASSERT_EQUAL(*pf_region_page(stand->region, i), zero ? 0 : 'n');
+        take_down(stand);
+        free(from);
+    }
+}
+
 static void states_are_exchanged(void)
 {
     struct stand *stand = set_up();
@@ -232,7 +252,7 @@ static void given_back_pages_stay_zero(void)
         CU_ASSERT_PTR_NULL(failed);
     }
     CU_ASSERT_EQUAL(atomic_load(&torture.stand->faults.worker.status), 0);
-    CU_ASSERT(pf_count_get(&torture.stand->counters.given_back_pages) >= ROUNDS * PAGES);
+    CU_ASSERT(pf_count_get(&torture.stand->counters.given_back_pages) >= (uint64_t)ROUNDS * PAGES);
     take_down(torture.stand);
     free(torture.stale);
 }
@@ -278,6 +298,7 @@ int main(int argc, char **argv)
         {"page_that_exists_is_left_alone", page_that_exists_is_left_alone},
         {"zeros_without_zeropage", zeros_without_zeropage},
         {"memory_that_was_unmapped_is_settled", memory_that_was_unmapped_is_settled},
+        {"region_of_two_mappings_arrives_whole", region_of_two_mappings_arrives_whole},
         {"states_are_exchanged", states_are_exchanged},
         {"given_back_pages_stay_zero", given_back_pages_stay_zero},
         {"gate_keeps_apart", gate_keeps_apart},

@@ -133,7 +133,7 @@ static void claims(void)
 /* ---- several threads
  * ----------------------------------------------------------------------------- */
 
-enum { THREADS = 4, SHARED = 40000, ROUNDS = 5 };
+enum { THREADS = 4, SHARED = 40000, ROUNDS = 20 };
 
 struct claimer {
     pthread_t thread;
@@ -142,24 +142,23 @@ struct claimer {
     unsigned seed;
 };
 
-/* Some in runs, some page by page, from different places: until nothing is left. */
+/* Some in runs, some page by page, all at the first that is left: where they meet all the time. */
 static void *claim_all(void *arg)
 {
     struct claimer *claimer = arg;
-    size_t at = (size_t)rand_r(&claimer->seed) % SHARED;
+    const bool by_runs = claimer->seed % 2;
+    size_t at = 0;
     while (pf_pageset_count(claimer->set) > 0) {
         struct pf_run run = pf_pageset_next(claimer->set, at);
         if (run.pages == 0) {
             at = 0;
             continue;
         }
-        size_t got = claimer->seed % 2 ? pf_pageset_claim(claimer->set, run.first, 1 + at % 100)
-                                       : pf_pageset_remove(claimer->set, run.first);
+        size_t got = by_runs ? pf_pageset_claim(claimer->set, run.first, 1 + at % 5)
+                             : pf_pageset_remove(claimer->set, run.first);
         for (size_t i = 0; i < got; i++)
             claimer->owner[run.first + i]++;
         at = run.first + got;
-        if (rand_r(&claimer->seed) % 64 == 0)
-            at = (size_t)rand_r(&claimer->seed) % SHARED;
     }
     return NULL;
 }

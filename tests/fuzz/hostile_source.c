@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * hostile_source URI [TESTNAME]: what a destination makes of a source that breaks the protocol: one
+ * clear line, and it waits for another (or ends with its own status once the job runs there).
+ */
+#include "tests/fuzz/peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char waits_again[] =
+    "pageferry: error: a migration to here failed, waiting for another:";
+
+static const struct grid_play play = {PEER_PAGES, PEER_STEPS, PEER_MOVE_AT, .declared = NULL};
+
+struct attack {
+    const char *name;
+    enum peer_step after;
+    void (*strike)(struct peer *peer);
+    const char *words; /* in the line that the destination writes */
+};
+
+/* ---- the control lane
+ * ------------------------------------------------------------------------------- */
+
+#define BYTES(...) (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__})
+
+static void say_fields(struct peer *peer, unsigned type, unsigned words32, const uint32_t *first,
+                       unsigned words64, const uint64_t *then)
+{
+    uint8_t bytes[256];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    for (unsigned i = 0; i < words32; i++)
+        pf_put_u32(&wire, first[i]);
+    for (unsigned i = 0; i < words64; i++)
+        pf_put_u64(&wire, then[i]);
+    peer_say(peer, type, bytes, (size_t)(wire.at - bytes));
+}
+
+static void raw_header(struct peer *peer, unsigned type, uint32_t length, uint32_t handled,
+                       size_t bytes)
+{
+    uint8_t message[20000] = {0};
+    struct pf_header header = {(uint16_t)type, length, handled};
+    pf_header_pack(&header, message);
+    peer_send(peer, &peer->session.control, message, bytes);
+}
+
+static void garbage(struct peer *peer)
+{
+    uint8_t bytes[200];
+    memset(bytes, 0xa5, sizeof bytes);
+    peer_send(peer, &peer->session.control, bytes, sizeof bytes);
+}
+
+static void short_message(struct peer *peer)
+{
+    peer_send(peer, &peer->session.control, "PFR", 3);
+}
+
+static void long_length(struct peer *peer)
+{
+    raw_header(peer, PF_MSG_PING, UINT32_MAX, 0, PF_HEADER_BYTES);
+}
+
+static void oversized_message(struct peer *peer)
+{
+    raw_header(peer, PF_MSG_HELLO, 19000 - PF_HEADER_BYTES, 0, 19000);
+}
+
+static void acknowledges_too_much(struct peer *peer)
+{
+    raw_header(peer, PF_MSG_ACK, 0, 1000, PF_HEADER_BYTES);
+}
+
+static void out_of_turn(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_RUN, "", 0);
+}
+
+static void wild_error_code(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_ERROR, BYTES(0, 0, 0, 0x80, 0, 0));
+}
+
+static void truncated_hello(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_HELLO, BYTES(4, 0, 'a', 'b', 'c', 'd', 0, 16));
+}
+
+static void hello_of(struct peer *peer, uint32_t page_size, uint32_t regions, uint32_t rails)
+{
+    uint8_t bytes[64];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    pf_put_string(&wire, "x");
+    pf_put_u32(&wire, page_size);
+    pf_put_u32(&wire, regions);
+    pf_put_u32(&wire, 1);
+    pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
+    pf_put_u32(&wire, rails);
+    peer_say(peer, PF_MSG_HELLO, bytes, (size_t)(wire.at - bytes));
+}
+
+static void other_page_size(struct peer *peer)
+{
+    hello_of(peer, 65536, 1, 1);
+}
+
+static void very_many_regions(struct peer *peer)
+{
+    hello_of(peer, RIG_PAGE, UINT32_MAX, 1);
+}
+
+static void region_of(struct peer *peer, uint32_t id, const char *name, uint32_t shift)
+{
+    uint8_t bytes[256];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    pf_put_u32(&wire, id);
+    pf_put_string(&wire, name);
+    pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
+    pf_put_u32(&wire, shift);
+    pf_put_u32(&wire, 0);
+    pf_put_u64(&wire, 0);
+    peer_say(peer, PF_MSG_REGION, bytes, (size_t)(wire.at - bytes));
+}
+
+static void region_of_wrong_id(struct peer *peer)
+{
+    region_of(peer, 7, "grid", PF_PAGE_SHIFT);
+}
+
+static void region_of_huge_pages(struct peer *peer)
+{
+    region_of(peer, 0, "grid", 21);
+}
+
+static void region_of_impossible_pages(struct peer *peer)
+{
+    region_of(peer, 0, "grid", 200);
+}
+
+static void region_of_long_name(struct peer *peer)
+{
+    region_of(peer, 0, "0123456789012345678901234567890123456789012345678901234567890123456789",
+              PF_PAGE_SHIFT);
+}
+
+static void region_with_escapes(struct peer *peer)
+{
+    region_of(peer, 0, "a\033[31m\nb", PF_PAGE_SHIFT);
+}
+
+static void too_many_states(struct peer *peer)
+{
+    say_fields(peer, PF_MSG_STATES, 0, NULL, 2, (const uint64_t[]){8, 8});
+}
+
+static void unsent_of(struct peer *peer, uint32_t region, uint64_t first, uint64_t pages)
+{
+    say_fields(peer, PF_MSG_UNSENT, 1, &region, 2, (const uint64_t[]){first, pages});
+}
+
+static void unsent_in_no_region(struct peer *peer)
+{
+    unsent_of(peer, 1, 0, 1);
+}
+
+static void unsent_beyond(struct peer *peer)
+{
+    unsent_of(peer, 0, 1, PEER_PAGES);
+}
+
+static void unsent_around_the_end(struct peer *peer)
+{
+    unsent_of(peer, 0, UINT64_MAX, 2);
+}
+
+static void half_an_unsent_run(struct peer *peer)
+{
+    say_fields(peer, PF_MSG_UNSENT, 1, (const uint32_t[]){0}, 1, (const uint64_t[]){3});
+}
+
+static void overlong_state(struct peer *peer)
+{
+    say_fields(peer, PF_MSG_STATE, 0, NULL, 3, (const uint64_t[]){0, 1, 2});
+}
+
+static void state_elsewhere(struct peer *peer)
+{
+    say_fields(peer, PF_MSG_STATE, 0, NULL, 2, (const uint64_t[]){4096, 1});
+}
+
+static void state_twice(struct peer *peer)
+{
+    say_fields(peer, PF_MSG_STATE, 0, NULL, 2, (const uint64_t[]){8, 1});
+}
+
+static void listen_too_early(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_LISTEN, "", 0);
+}
+
+static void listen_with_payload(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_LISTEN, "x", 1);
+}
+
+static void run_with_payload(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_RUN, "x", 1);
+}
+
+static void hangs_up(struct peer *peer)
+{
+    pf_shutdown(peer->session.control.endpoint);
+}
+
+/* ---- the other lanes
+ * ---------------------------------------------------------------------------------- */
+
+static void answer_of(struct peer *peer, struct pf_answer answer)
+{
+    uint8_t bytes[PF_ANSWER_BYTES];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    pf_put_u32(&wire, PF_PROTOCOL_MAGIC);
+    pf_put_u32(&wire, pf_answer_to_imm(answer));
+    peer_send(peer, &peer->session.urgent, bytes, sizeof bytes);
+}
+
+static void answer_nobody_asked_for(struct peer *peer)
+{
+    answer_of(peer, (struct pf_answer){0, 0, PF_ANSWER_ZERO});
+}
+
+static void answer_for_no_slot(struct peer *peer)
+{
+    answer_of(peer, (struct pf_answer){4095, 0, PF_ANSWER_ZERO});
+}
+
+static void data_nobody_asked_for(struct peer *peer)
+{
+    peer_write(peer, &peer->session.urgent, "data", 4, peer->slots_at, &peer->slots_key,
+               pf_answer_to_imm((struct pf_answer){1, 0, PF_ANSWER_DATA}));
+}
+
+static void junk_answer(struct peer *peer)
+{
+    peer_send(peer, &peer->session.urgent, "junk", 4);
+}
+
+static void message_on_the_bulk_lane(struct peer *peer)
+{
+    peer_send(peer, &peer->session.bulk, "junk", 4);
+}
+
+/* A stage's header with one run, and its immediate. */
+static void fill(struct peer *peer, struct pf_stage_run run, struct pf_stage_imm imm)
+{
+    uint8_t bytes[PF_RUN_BYTES + RIG_PAGE] = {0};
+    pf_stage_run_pack(&run, bytes);
+    uint64_t to = peer->stages_at + (uint64_t)pf_stage_header_at(1);
+    peer_write(peer, &peer->session.bulk, bytes, sizeof bytes, to, &peer->stages_key,
+               pf_stage_to_imm(imm));
+}
+
+static const struct pf_stage_run good_run = {.region = 0, .pages = 1, .first = 0};
+static const struct pf_stage_imm good_imm = {.stage = 0, .parts = 1, .generation = 0, .runs = 1};
+
+#define FILL(name, member_run, member_imm)                                                         \
+    static void name(struct peer *peer)                                                            \
+    {                                                                                              \
+        struct pf_stage_run run = good_run;                                                        \
+        struct pf_stage_imm imm = good_imm;                                                        \
+        member_run;                                                                                \
+        member_imm;                                                                                \
+        fill(peer, run, imm);                                                                      \
+    }
+
+FILL(stage_there_is_none, (void)run, imm.stage = 63)
+FILL(stage_of_no_parts, (void)run, imm.parts = 0)
+FILL(stage_of_no_runs, (void)run, imm.runs = 0)
+FILL(stage_of_too_many_runs, (void)run, imm.runs = 1023)
+FILL(stage_of_old_generation, (void)run, imm.generation = 1000)
+FILL(run_in_no_region, run.region = 5, (void)imm)
+FILL(run_beyond_the_region, run.first = PEER_PAGES, (void)imm)
+FILL(run_around_the_end, run.first = UINT64_MAX, (void)imm)
+FILL(run_longer_than_the_region, run.pages = 0x7fffffff, (void)imm)
+FILL(run_of_no_pages, run.pages = 0, (void)imm)
+
+static void stage_without_credit(struct peer *peer)
+{
+    struct pf_stage_imm twice = good_imm;
+    twice.parts = 2;
+    fill(peer, good_run, twice);
+    fill(peer, good_run, good_imm); /* another filling of a stage that is half full */
+}
+
+static void run_beyond_the_stage(struct peer *peer)
+{
+    /* 16 pages each, more than the four that fit. */
+    struct pf_stage_run run = {.region = 0, .pages = PEER_PAGES, .first = 0};
+    fill(peer, run, good_imm);
+}
+
+/* ---- before the switch
+ * ---------------------------------------------------------------------------------- */
+
+static const struct attack before[] = {
+    {"garbage", PEER_CONNECTED, garbage, "no pageferry message"},
+    {"short", PEER_CONNECTED, short_message, "no pageferry message"},
+    {"long length", PEER_HELLO, long_length, "no pageferry message"},
+    {"oversized", PEER_CONNECTED, oversized_message, ""},
+    {"acknowledges", PEER_HELLO, acknowledges_too_much, "no pageferry message"},
+    {"out of turn", PEER_CONNECTED, out_of_turn, "sent run where hello was due"},
+    {"wild error", PEER_HELLO, wild_error_code, "malformed error"},
+    {"truncated hello", PEER_CONNECTED, truncated_hello, "malformed message (hello)"},
+    {"page size", PEER_CONNECTED, other_page_size, "base pages of 65536"},
+    {"regions", PEER_CONNECTED, very_many_regions, "no job has that many"},
+    {"region id", PEER_HELLO, region_of_wrong_id, "malformed message (region)"},
+    {"huge pages", PEER_HELLO, region_of_huge_pages, "pages of 2097152 bytes at the source"},
+    {"impossible pages", PEER_HELLO, region_of_impossible_pages, "malformed message (region)"},
+    {"long name", PEER_HELLO, region_of_long_name, "malformed message (region)"},
+    {"escapes", PEER_HELLO, region_with_escapes, "region \"a?[31m?b\" does not exist"},
+    {"states", PEER_REGIONS, too_many_states, "malformed message (states)"},
+    {"unsent region", PEER_LANES, unsent_in_no_region, "malformed message (unsent)"},
+    {"unsent beyond", PEER_LANES, unsent_beyond, "malformed message (unsent)"},
+    {"unsent around", PEER_LANES, unsent_around_the_end, "malformed message (unsent)"},
+    {"unsent half", PEER_LANES, half_an_unsent_run, "malformed message (unsent)"},
+    {"state overlong", PEER_LANES, overlong_state, "malformed message (state)"},
+    {"state elsewhere", PEER_LANES, state_elsewhere, "malformed message (state)"},
+    {"state twice", PEER_SWITCH, state_twice, "malformed message (state)"},
+    {"unsent late", PEER_SWITCH, unsent_beyond, "unsent out of turn"},
+    {"listen early", PEER_LANES, listen_too_early, "listen out of turn"},
+    {"listen payload", PEER_SWITCH, listen_with_payload, "malformed message (listen)"},
+    {"run payload", PEER_LISTENING, run_with_payload, "malformed message (run)"},
+    {"hang-up", PEER_SWITCH, hangs_up, "connection broke"},
+    {"answer", PEER_LISTENING, answer_nobody_asked_for, "an answer that nobody asked for"},
+    {"answer slot", PEER_LISTENING, answer_for_no_slot, "an answer that nobody asked for"},
+    {"answer data", PEER_LISTENING, data_nobody_asked_for, "an answer that nobody asked for"},
+    {"answer junk", PEER_LISTENING, junk_answer, "an answer that nobody asked for"},
+    {"bulk message", PEER_LANES, message_on_the_bulk_lane, "it has no credit for"},
+    {"stage number", PEER_LISTENING, stage_there_is_none, "it has no credit for"},
+    {"stage parts", PEER_LISTENING, stage_of_no_parts, "it has no credit for"},
+    {"stage runs", PEER_LISTENING, stage_of_no_runs, "it has no credit for"},
+    {"stage many runs", PEER_LISTENING, stage_of_too_many_runs, "it has no credit for"},
+    {"stage generation", PEER_LISTENING, stage_of_old_generation, "it has no credit for"},
+    {"stage credit", PEER_LISTENING, stage_without_credit, "it has no credit for"},
+    {"run region", PEER_LISTENING, run_in_no_region, "could not be placed"},
+    {"run beyond", PEER_LISTENING, run_beyond_the_region, "could not be placed"},
+    {"run around", PEER_LISTENING, run_around_the_end, "could not be placed"},
+    {"run long", PEER_LISTENING, run_longer_than_the_region, "could not be placed"},
+    {"run empty", PEER_LISTENING, run_of_no_pages, "could not be placed"},
+    {"run stage", PEER_LISTENING, run_beyond_the_stage, "could not be placed"},
+};
+
+static const char *const options[] = {"stages", "2", "slots", "4", "stage-size", "16K", NULL};
+
+static void start_destination(struct rig_run *run)
+{
+    struct rig_side side = {.body = grid_job,
+                            .ctx = &play,
+                            .options = options,
+                            .destination = true,
+                            .persistent = true};
+    memset(run, 0, sizeof *run);
+    run->failures_before = CU_get_number_of_failures();
+    snprintf(side.uri, sizeof side.uri, "%s", rig_target());
+    rig_launch(&run->destination, &side);
+    CU_ASSERT_TRUE_FATAL(rig_await(&run->destination, "uri"));
+}
+
+/* It has said why a session ended, so many times by now. */
+static void await_lines(struct rig_process *process, unsigned lines)
+{
+    CU_ASSERT_TRUE(rig_await_failures(process, lines));
+    CU_ASSERT_EQUAL(rig_times_said(process, waits_again), lines);
+}
+
+/* After all of it a well-behaved source is taken as if nothing had been. */
+static void finish_well(struct rig_run *run)
+{
+    struct rig_side side = {.body = grid_job, .ctx = &play};
+    snprintf(side.uri, sizeof side.uri, "%s", rig_said(&run->destination, "uri"));
+    rig_launch(&run->source, &side);
+    rig_assert_moved(run, grid_expected(PEER_PAGES, PEER_STEPS));
+}
+
+static void strike(struct rig_run *run, const struct attack *attack, unsigned number)
+{
+    struct peer *peer = peer_new();
+    int error = peer_source(peer, rig_said(&run->destination, "uri"), attack->after);
+    if (error)
+        fprintf(stderr, "\n%s: %s\n", attack->name, peer->session.why.text);
+    CU_ASSERT_EQUAL_FATAL(error, 0);
+    attack->strike(peer);
+    CU_ASSERT_TRUE(peer_await_end(peer));
+    peer_free(peer);
+    await_lines(&run->destination, number);
+    const char *said = rig_said(&run->destination, waits_again);
+    if (!said || !strstr(said, attack->words))
+        fprintf(stderr, "\n%s: \"%s\" lacks \"%s\"\n", attack->name, said ? said : "",
+                attack->words);
+    CU_ASSERT(said && strstr(said, attack->words) && strlen(said) > 10);
+}
+
+static void destination_outlives_every_attack(void)
+{
+    struct rig_run run;
+    start_destination(&run);
+    for (unsigned i = 0; i < sizeof before / sizeof before[0]; i++)
+        strike(&run, &before[i], i + 1);
+    finish_well(&run);
+}
+
+/* ---- after the switch
+ * ------------------------------------------------------------------------------------- */
+
+static const struct attack after[] = {
+    {"out of turn", PEER_RUNNING, out_of_turn, "spoke out of turn (run)"},
+    {"answer", PEER_RUNNING, answer_for_no_slot, "an answer that nobody asked for"},
+    {"stage", PEER_RUNNING, stage_of_old_generation, "it has no credit for"},
+    {"run", PEER_RUNNING, run_beyond_the_region, "could not be placed"},
+    {"hang-up", PEER_RUNNING, hangs_up, "connection broke"},
+};
+
+static void running_job_is_ended(void)
+{
+    for (unsigned i = 0; i < sizeof after / sizeof after[0]; i++) {
+        struct rig_run run;
+        start_destination(&run);
+        struct peer *peer = peer_new();
+        CU_ASSERT_EQUAL(peer_source(peer, rig_said(&run.destination, "uri"), after[i].after), 0);
+        after[i].strike(peer);
+        CU_ASSERT_TRUE(peer_await_end(peer));
+        peer_free(peer);
+        rig_finish(&run.destination);
+        CU_ASSERT_EQUAL(run.destination.status, FERRY_EXIT_DESTINATION_LOST);
+        CU_ASSERT_EQUAL(rig_times_said(&run.destination, "answer"), 0);
+        CU_ASSERT(rig_mentions(&run.destination, after[i].words));
+        rig_explain(&run);
+    }
+}
+
+/* ---- at random
+ * -----------------------------------------------------------------------------------------------
+ */
+
+enum { ITERATIONS = 60 };
+
+static void mutated_conversations(void)
+{
+    struct rig_run run;
+    start_destination(&run);
+    for (unsigned seed = 1; seed <= ITERATIONS; seed++) {
+        struct peer *peer = peer_new();
+        peer->options.peer_timeout_ms = 1000;
+        peer->mutation = seed;
+        int error = peer_source(peer, rig_said(&run.destination, "uri"), PEER_SWITCH);
+        if (!error)
+            peer_settle(peer, 2);
+        peer_free(peer);
+        await_lines(&run.destination, seed);
+    }
+    finish_well(&run);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct pf_test tests[] = {
+        {"destination_outlives_every_attack", destination_outlives_every_attack},
+        {"running_job_is_ended", running_job_is_ended},
+        {"mutated_conversations", mutated_conversations},
+        {NULL, NULL},
+    };
+    if (argc < 2 || !rig_choose(argv[1]))
+        return argc < 2 ? 2 : PF_TEST_SKIPPED;
+    return pf_suite_run("hostile_source", tests, argc > 2 ? argv[2] : NULL);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A peer that speaks the protocol by itself, in the test's own process and thread, as badly as the
+ * test wants. It follows the script of a well-behaved source (or destination) of a grid job up to a
+ * step, and then does what the test says.
+ */
+#ifndef PF_TESTS_FUZZ_PEER_H
+#define PF_TESTS_FUZZ_PEER_H
+
+#include "core/region.h"
+#include "core/session.h"
+#include "tests/e2e/grid.h"
+
+enum { PEER_PAGES = 16, PEER_STEPS = 4, PEER_MOVE_AT = 2, PEER_SLOTS = 4, PEER_STAGES = 2 };
+enum { PEER_STAGE_SIZE = 16384, PEER_STAGE = PF_STAGE_PAGES + PEER_STAGE_SIZE };
+enum { PEER_RECEIVES = 128, PEER_MESSAGE = 64, PEER_SENDS = 16 };
+
+/* Steps of the conversation; a script ends after the one named. */
+enum peer_step {
+    PEER_CONNECTED,
+    PEER_HELLO,
+    PEER_REGIONS,
+    PEER_ACCEPTED, /* source: heard it; destination: said it */
+    PEER_LANES,    /* urgent and bulk are connected, the arena is known */
+    PEER_SWITCH,   /* unsent and state */
+    PEER_LISTENING,
+    PEER_RUNNING,
+};
+
+struct peer_op {
+    struct pf_op op;
+    struct peer *peer;
+    uint8_t *bytes;
+    bool posted;
+};
+
+struct peer {
+    struct pf_options options;
+    struct pf_counters counters;
+    struct pf_session session;
+    struct pf_listener *listener;
+    char uri[RIG_URI];
+    uint8_t *memory; /* receives, sends, then slots and stages */
+    struct pf_mr *mr;
+    struct peer_op receives[2][PEER_RECEIVES], sends[PEER_SENDS];
+    /* What the other side offered (as a source). */
+    uint64_t slots_at, stages_at, stage_size;
+    struct pf_rkey slots_key, stages_key;
+    /* As a destination: immediates of the bulk lane, messages and immediates of the urgent one. */
+    unsigned fills[PF_STAGES_MAX], fill_count, answers;
+    uint32_t last_answer;
+    unsigned mutation; /* seed; 0: every message is sent as it is */
+};
+
+/* A whole peer for one session. */
+struct peer *peer_new(void);
+void peer_free(struct peer *peer);
+
+/* As a source: follow the script up to and with a step; 0, or the session's failure. */
+int peer_source(struct peer *peer, const char *uri, enum peer_step until);
+/* As a destination: listen first (peer->uri), then follow the script. */
+int peer_listen(struct peer *peer);
+int peer_destination(struct peer *peer, enum peer_step until);
+
+/* Drive everything until the other side has ended the session (true), or for too long. */
+bool peer_await_end(struct peer *peer);
+/* Drive for a while that is long enough for what is on its way. */
+void peer_settle(struct peer *peer, unsigned milliseconds);
+
+/* One control message: type and payload as they are. */
+void peer_say(struct peer *peer, unsigned type, const void *payload, size_t length);
+/* Bytes as a message of a lane: no header, no check. */
+void peer_send(struct peer *peer, struct pf_port *port, const void *bytes, size_t length);
+/* Write into the other side's memory, with an immediate. */
+void peer_write(struct peer *peer, struct pf_port *port, const void *bytes, size_t length,
+                uint64_t to, const struct pf_rkey *key, uint32_t imm);
+
+#endif
