@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH = 16, BUDGET = 32 };
+enum { BATCH = 16, BUDGET = 32, LANE_EVERY = 8, FAULTS_EVERY = 4 };
 
 static int bad_fault(struct pf_fault_thread *faults, uint64_t address)
 {
@@ -139,10 +139,21 @@ static int serve_faults(struct pf_fault_thread *faults)
 /* One look at everything. The number of things done, 0, or -errno. */
 static int look(struct pf_fault_thread *faults)
 {
-    int events = pf_progress(faults->session->urgent.lane, BUDGET);
+    /*
+     * Each side costs a system call even when nothing is there. What is due next is looked at every
+     * time, the other now and then; before sleeping, both.
+     */
+    bool answer_due = faults->requests.busy > 0;
+    bool both = faults->idle.armed;
+    unsigned turn = faults->looks++;
+    int events = 0;
+    if (both || answer_due || turn % LANE_EVERY == 0)
+        events = pf_progress(faults->session->urgent.lane, BUDGET);
     if (events < 0)
         return events;
-    int read = serve_faults(faults);
+    int read = 0;
+    if (both || !answer_due || events > 0 || turn % FAULTS_EVERY == 0)
+        read = serve_faults(faults);
     if (read < 0)
         return read;
     unsigned settled = pf_requests_advance(&faults->requests);

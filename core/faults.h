@@ -18,6 +18,7 @@ struct pf_fault_thread {
     struct pf_arrival *arrival;
     struct pf_requests requests;
     struct pf_idle idle;
+    unsigned looks;
     int last_region; /* of the last fault: the next is likely there too */
 };
 

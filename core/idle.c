@@ -6,8 +6,8 @@
 #include <sched.h>
 
 enum {
-    NAP_NS = 50000,        /* between looks at a lane that has no descriptor */
-    LONG_YIELD_NS = 25000, /* a yield that took this long let somebody else work */
+    NAP_NS = 50000,         /* between looks at a lane that has no descriptor */
+    LONG_YIELD_NS = 500000, /* a yield that took this long let somebody else work */
     CONTENDED_NS = 10 * 1000000,
 };
 
