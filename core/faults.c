@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH = 16, BUDGET = 32, LANE_EVERY = 8, FAULTS_EVERY = 4 };
+enum { BATCH = 16, BUDGET = 32, LANE_EVERY = 8, FAULTS_EVERY = 4, PATIENCE = 16 };
 
 static int bad_fault(struct pf_fault_thread *faults, uint64_t address)
 {
@@ -167,17 +167,20 @@ static int look(struct pf_fault_thread *faults)
 static void *fault_thread_run(void *arg)
 {
     struct pf_fault_thread *faults = arg;
-    pf_worker_be_quick();
     while (!pf_worker_stopping(&faults->worker)) {
         int done = look(faults);
         if (done < 0) {
             pf_worker_fail(&faults->worker, done, "the urgent lane broke");
             break;
         }
-        if (done > 0)
+        if (done > 0) {
             pf_busy(&faults->idle);
-        else
+            faults->patience = faults->requests.busy > 0 ? PATIENCE : 0;
+        } else if (faults->patience > 0) {
+            faults->patience--;
+        } else {
             pf_idle(&faults->idle, -1);
+        }
     }
     return NULL;
 }

@@ -19,7 +19,8 @@ struct pf_fault_thread {
     struct pf_requests requests;
     struct pf_idle idle;
     unsigned looks;
-    int last_region; /* of the last fault: the next is likely there too */
+    unsigned patience; /* looks to go before yielding: an answer may be there any moment */
+    int last_region;   /* of the last fault: the next is likely there too */
 };
 
 int pf_fault_thread_open(struct pf_fault_thread *faults, struct pf_session *session,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/mover.h"
 
+#include "base/clock.h"
 #include "core/zero.h"
 #include "pageferry.h"
 
@@ -9,7 +10,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUDGET = 32, CREDIT_RECEIVE_BYTES = 32 };
+enum {
+    BUDGET = 32,
+    CREDIT_RECEIVE_BYTES = 32,
+    /* While the job is faulting: two fillings, so that one is gathered while one is placed. */
+    CAREFUL_BYTES = 64 * 1024,
+    CAREFUL_STAGES = 2,
+    CAREFUL_NS = 2 * 1000000, /* after the last request */
+};
 
 static size_t least(size_t a, size_t b)
 {
@@ -29,19 +37,23 @@ static void follow_request(struct pf_mover *mover)
     uint64_t hint = atomic_exchange_explicit(&mover->responder->hint, 0, memory_order_relaxed);
     if (!hint)
         return;
+    mover->careful_until = pf_now_ns() + CAREFUL_NS;
     mover->cursor_region = (unsigned)(hint >> PF_HINT_PAGE_BITS);
     mover->cursor_page = hint & ((1ull << PF_HINT_PAGE_BITS) - 1);
 }
 
-/* Move the cursor to the next unsent run, a stage's worth at most, round-robin through the regions;
- * its pages are 0 if none.
- */
-static struct pf_run next_unsent(struct pf_mover *mover)
+static bool is_careful(const struct pf_mover *mover)
+{
+    return mover->careful_until && pf_now_ns() < mover->careful_until;
+}
+
+/* The next unsent run, of `bytes` at most, round-robin through the regions; 0 pages if none. */
+static struct pf_run next_unsent(struct pf_mover *mover, size_t bytes)
 {
     for (unsigned tried = 0; tried <= mover->memory->count; tried++) {
         struct pf_source_region *source = at_cursor(mover);
-        struct pf_run run = pf_pageset_next_upto(&source->unsent, mover->cursor_page,
-                                                 mover->stage_size >> PF_PAGE_SHIFT);
+        struct pf_run run =
+            pf_pageset_next_upto(&source->unsent, mover->cursor_page, bytes >> PF_PAGE_SHIFT);
         if (run.pages > 0)
             return run;
         mover->cursor_region = (mover->cursor_region + 1) % mover->memory->count;
@@ -126,9 +138,10 @@ static void gather(struct pf_outgoing *stage)
     batch->run_count = 0;
     batch->sge_count = 1; /* the header goes first */
     batch->bytes = 0;
-    follow_request(mover);
-    while (batch->run_count < runs_max && batch->bytes < mover->stage_size) {
-        struct pf_run run = next_unsent(mover);
+    size_t bytes_max =
+        is_careful(mover) ? least(CAREFUL_BYTES, mover->stage_size) : mover->stage_size;
+    while (batch->run_count < runs_max && batch->bytes < bytes_max) {
+        struct pf_run run = next_unsent(mover, bytes_max - batch->bytes);
         if (run.pages == 0 || !add_run(stage, run))
             break;
     }
@@ -200,6 +213,7 @@ static int post(struct pf_outgoing *stage)
                       pf_stage_header_at(batch->run_count);
     finish_header(stage);
     stage->credit = false;
+    mover->under_way++;
     for (unsigned part = 0; part < parts; part++) {
         unsigned from = part * mover->gather;
         unsigned count = (unsigned)least(mover->gather, batch->sge_count - from);
@@ -244,6 +258,7 @@ static int take_credit(struct pf_mover *mover, const uint8_t *bytes, size_t leng
         return -EPROTO;
     stage->generation = (stage->generation + 1) & PF_STAGE_GENERATION_MASK;
     stage->credit = true;
+    mover->under_way--;
     return 0;
 }
 
@@ -278,8 +293,9 @@ static int send_one(struct pf_mover *mover)
 {
     if (!mover->session->options->background || atomic_load(&mover->worker.status))
         return 0;
+    follow_request(mover);
     struct pf_outgoing *stage = free_stage(mover);
-    if (!stage)
+    if (!stage || (is_careful(mover) && mover->under_way >= CAREFUL_STAGES))
         return 0;
     gather(stage);
     if (stage->batch.run_count == 0)

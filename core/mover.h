@@ -3,6 +3,10 @@
  * The source's background thread: gathers runs of unsent pages into the destination's stages. A
  * stage may be filled when its credit is here; its runs are kept until the credit comes back,
  * which says that they have been placed.
+ *
+ * A page that is under way on the bulk lane can't be had sooner by asking for it: the fault waits
+ * for what is before it. While the job is faulting only little is kept under way, so that such a
+ * wait is short; while it isn't, as much as there are stages.
  */
 #ifndef PF_CORE_MOVER_H
 #define PF_CORE_MOVER_H
@@ -60,6 +64,8 @@ struct pf_mover {
     struct pf_credit_receive *credits;
     unsigned cursor_region;
     size_t cursor_page;
+    unsigned under_way;     /* stages whose credit is out */
+    uint64_t careful_until; /* the job is faulting: keep little under way until then */
 };
 
 int pf_mover_open(struct pf_mover *mover, struct pf_session *session,
