@@ -167,6 +167,7 @@ static int look(struct pf_fault_thread *faults)
 static void *fault_thread_run(void *arg)
 {
     struct pf_fault_thread *faults = arg;
+    pf_worker_be_quick();
     while (!pf_worker_stopping(&faults->worker)) {
         int done = look(faults);
         if (done < 0) {

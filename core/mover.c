@@ -15,7 +15,7 @@ enum {
     CREDIT_RECEIVE_BYTES = 32,
     /* While the job is faulting: two fillings, so that one is gathered while one is placed. */
     CAREFUL_BYTES = 64 * 1024,
-    CAREFUL_STAGES = 2,
+    CAREFUL_STAGES = 1,
     CAREFUL_NS = 2 * 1000000, /* after the last request */
 };
 

@@ -181,6 +181,7 @@ static void *responder_run(void *arg)
 {
     struct pf_responder *responder = arg;
     struct pf_port *port = &responder->session->urgent;
+    pf_worker_be_quick();
     while (!pf_worker_stopping(&responder->worker)) {
         int n = pf_progress(port->lane, BUDGET);
         if (n < 0) {
