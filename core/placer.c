@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUDGET = 8, RECEIVE_BYTES = 32, CREDIT_BYTES = 32 };
+enum { BUDGET = 8, RECEIVE_BYTES = 32, CREDIT_BYTES = 32, PIECE_BYTES = 64 * 1024 };
 
 static void fail(struct pf_placer *placer, int status, const char *what)
 {
@@ -28,6 +28,30 @@ static bool run_fits(const struct pf_placer *placer, const struct pf_stage_run *
     if (run->first >= pages || run->pages > pages - run->first)
         return false;
     return run->zero || run->pages <= left >> region->page_shift;
+}
+
+/*
+ * Place one run, moving the lane along between pieces: where the source's writes land only when
+ * this thread looks (tcp, shm) it would stand still while a whole stage is being placed.
+ */
+static int place_run(struct pf_placer *placer, const struct pf_placing *run)
+{
+    unsigned shift = placer->arrival->list[run->region].region->page_shift;
+    size_t step = (size_t)PIECE_BYTES >> shift ? (size_t)PIECE_BYTES >> shift : 1;
+    for (size_t done = 0; done < run->run.pages; done += step) {
+        size_t left = run->run.pages - done;
+        struct pf_placing piece = {
+            .region = run->region,
+            .run = {run->run.first + done, left < step ? left : step},
+            .from = run->from ? run->from + (done << shift) : NULL,
+        };
+        int error = pf_arrival_place_gated(placer->arrival, &piece);
+        if (!error && left > step)
+            error = pf_progress(placer->session->bulk.lane, BUDGET);
+        if (error < 0)
+            return error;
+    }
+    return 0;
 }
 
 static int place_runs(struct pf_incoming *stage)
@@ -52,7 +76,7 @@ static int place_runs(struct pf_incoming *stage)
         pf_count(run.zero ? &placer->session->counters->zero_pages
                           : &placer->session->counters->normal_pages,
                  run.pages);
-        int error = pf_arrival_place_gated(placer->arrival, &placing);
+        int error = place_run(placer, &placing);
         if (error)
             return error;
     }

@@ -174,7 +174,7 @@ int pf_session_renew(struct pf_session *session)
     port_init(session, &session->bulk, PF_ROLE_BULK);
     session->control.lane = control;
     session->lanes_driven = true;
-    session->ended = false;
+    session->ended = session->building = false;
     session->worker_count = 0; /* the last session's threads have ended */
     session->why = (struct pf_why){""};
     return open_connections(session);
@@ -271,7 +271,7 @@ static int keep_alive(struct pf_session *session)
         return pf_why(&session->why, -ETIMEDOUT,
                       "nothing was heard from the peer for %.1f s (--peer-timeout)",
                       session->options->peer_timeout_ms / 1000.0);
-    if (now - channel->spoke_ns > PING_EVERY_MS * 1000000ull) {
+    if (!session->building && now - channel->spoke_ns > PING_EVERY_MS * 1000000ull) {
         struct pf_wire payload;
         int error = pf_channel_begin(channel, &payload);
         if (!error)
@@ -335,6 +335,7 @@ int pf_session_begin(struct pf_session *session, struct pf_wire *payload)
         if (error)
             return error;
     }
+    session->building = error == 0;
     return error ? channel_broke(session, error) : 0;
 }
 
@@ -346,6 +347,7 @@ int pf_session_commit(struct pf_session *session, unsigned type, const struct pf
         if (error)
             return error;
     }
+    session->building = false;
     return error ? channel_broke(session, error) : 0;
 }
 

@@ -34,6 +34,11 @@ bool contract_one_process_only(const char *uri)
     return scheme >= length && strncmp(uri + scheme - length, own, length) == 0;
 }
 
+bool contract_death_may_hang(const char *uri)
+{
+    return strstr(uri, "ofi+shm:") != NULL;
+}
+
 bool contract_refusal_is_named(const char *uri)
 {
     return strncmp(uri, "ofi+", 4) != 0 && !strstr(uri, "+ofi+");

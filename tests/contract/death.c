@@ -162,6 +162,10 @@ static bool another_process(void)
         rig_skip("both ends of this back end live in one process");
         return false;
     }
+    if (contract_death_may_hang(rig_target())) {
+        rig_skip("a killed process can leave the provider's shared lock locked for ever");
+        return false;
+    }
     return true;
 }
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # migrate.sh URI PROGRAM ARGUMENT...: run PROGRAM unmoved; then start it, move it in mid-run to a
-# destination that listens at URI, and compare what the two runs printed. PAGEFERRY is the command.
+# destination that listens at URI, and compare what the two runs printed. PAGEFERRY is the command;
+# ON_DESTINATION ("on b") is put before what runs on another host.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -14,7 +15,8 @@ shift
 
 work=$(mktemp -d /tmp/pf-migrate-XXXXXX)
 export PAGEFERRY_RUNTIME_DIR=$work/run
-source_pid= destination_pid=
+source_pid='' destination_pid=''
+read -ra on_destination <<<"${ON_DESTINATION:-}"
 
 clean_up() {
     local pid
@@ -33,7 +35,9 @@ fail() {
 
 # field NAME KEY: a value of the job's status.
 field() {
-    "$PAGEFERRY" status "$1" --json 2>"$work/status.err" | sed -n "s/.*\"$2\": *\"\([^\"]*\)\".*/\1/p"
+    local on=()
+    [ "$1" != destination ] || on=("${on_destination[@]}")
+    "${on[@]}" "$PAGEFERRY" status "$1" --json 2>"$work/status.err" | sed -n "s/.*\"$2\": *\"\([^\"]*\)\".*/\1/p"
 }
 
 await_state() {
@@ -47,7 +51,7 @@ await_state() {
 
 "$@" >"$work/unmoved.out" 2>"$work/unmoved.err" || fail "the unmoved run failed"
 
-"$PAGEFERRY" receive "$uri" --once --name destination -- "$@" \
+"${on_destination[@]}" "$PAGEFERRY" receive "$uri" --once --name destination -- "$@" \
     >"$work/destination.out" 2>"$work/destination.err" &
 destination_pid=$!
 await_state destination waiting "$destination_pid"
@@ -58,9 +62,9 @@ await_state source running "$source_pid"
     >"$work/migrate.out" 2>"$work/migrate.err" || fail "the migration failed"
 
 wait "$source_pid" || fail "the source ended with status $?"
-source_pid=
+source_pid=''
 wait "$destination_pid" || fail "the destination ended with status $?"
-destination_pid=
+destination_pid=''
 [ ! -s "$work/source.out" ] || fail "the source printed an answer though the job had left"
 cmp "$work/unmoved.out" "$work/destination.out" || fail "the moved run printed something else"
 cat "$work/destination.out"
