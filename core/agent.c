@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { CLIENTS_MAX = 16, LINE_MAX_BYTES = 16384, FLUSH_MS = 1000 };
@@ -47,14 +48,10 @@ static void answer(struct client *client, struct json_object *record)
 {
     const char *text = json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN);
     size_t length = strlen(text);
-    char *line = malloc(length + 1);
-    ssize_t sent = -1;
-    if (line) {
-        memcpy(line, text, length);
-        line[length] = '\n';
-        sent = send(client->fd, line, length + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
-    free(line);
+    char end[] = "\n";
+    struct iovec line[] = {{(void *)(uintptr_t)text, length}, {end, 1}};
+    struct msghdr message = {.msg_iov = line, .msg_iovlen = 2};
+    ssize_t sent = sendmsg(client->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     json_object_put(record);
     if (sent != (ssize_t)(length + 1))
         drop(client);

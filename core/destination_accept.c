@@ -11,9 +11,9 @@ static void refuse(struct pf_request *request, int code, const char *text)
     size_t length = strlen(text);
     if (length > sizeof data - 2)
         length = sizeof data - 2;
-    data[0] = (uint8_t)-code;
-    data[1] = (uint8_t)(-code >> 8);
-    memcpy(data + 2, text, length);
+    struct pf_wire wire = pf_wire_over(data, sizeof data);
+    pf_put_u16(&wire, (uint16_t)-code);
+    pf_put_bytes(&wire, text, length);
     pf_reject(request, data, length + 2);
 }
 

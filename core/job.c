@@ -93,7 +93,7 @@ void *ferry_job_alloc(struct ferry_job *job, const char *name, size_t bytes, siz
                       unsigned flags)
 {
     struct pf_why why = {""};
-    struct pf_region *region;
+    struct pf_region *region = NULL;
     int error;
     if (job->started)
         error = pf_why(&why, -EBUSY, "region \"%s\": the job has started", name);
@@ -102,7 +102,7 @@ void *ferry_job_alloc(struct ferry_job *job, const char *name, size_t bytes, siz
                        page_size);
     else
         error = pf_regions_map(&job->regions, name, bytes, flags, &region, &why);
-    if (!error)
+    if (region)
         return region->addr;
     failed(job, error, &why);
     errno = -error;

@@ -177,7 +177,7 @@ static int post_part(struct pf_outgoing *stage, unsigned part, unsigned parts, u
 {
     struct pf_mover *mover = stage->mover;
     struct pf_endpoint *endpoint = mover->session->bulk.endpoint;
-    const struct pf_sge *sges = &stage->batch.sges[part * mover->gather];
+    const struct pf_sge *sges = &stage->batch.sges[(size_t)part * mover->gather];
     bool ordered = mover->session->device->caps.ordered_writes;
     struct pf_stage_imm imm = {
         .stage = (uint8_t)stage->index,

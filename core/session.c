@@ -213,7 +213,7 @@ void pf_session_wake(struct pf_session *session)
 static int drive_lanes(struct pf_session *session)
 {
     int events = 0;
-    for (unsigned i = 0; i < session->idle.lane_count; i++) {
+    for (unsigned i = 0; i < session->idle.lane_count && i < PF_ROLE_COUNT; i++) {
         int n = pf_progress(session->idle.lanes[i], BUDGET);
         if (n < 0)
             return pf_why(&session->why, n, "the %s lane broke: %s", role_names[i],

@@ -11,6 +11,7 @@
 #include "pageferry.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -86,8 +87,8 @@ static int run(struct gups *gups, struct ferry_job *job)
         gups->at = (struct progress){.pass = gups->at.pass + 1, .random = 1};
     }
     uint64_t wrong = wrong_words(gups);
-    printf("gups: %llu words, %llu updates, %llu wrong\n", (unsigned long long)gups->words,
-           (unsigned long long)(4 * gups->words * gups->passes), (unsigned long long)wrong);
+    printf("gups: %" PRIu64 " words, %" PRIu64 " updates, %" PRIu64 " wrong\n", gups->words,
+           4 * gups->words * gups->passes, wrong);
     return wrong > 0;
 }
 

@@ -109,7 +109,8 @@ int pf_ofi_recv(struct pf_endpoint *endpoint, const struct pf_sge *sge, struct p
 /* An arrival meets the oldest receive. Returns the callbacks made: one. */
 static unsigned deliver(struct pf_ofi_endpoint *endpoint, struct pf_ofi_arrival *arrival)
 {
-    struct pf_op *op = pf_container_of(pf_list_pop(&endpoint->wanted), struct pf_op, link);
+    struct pf_op *op = pf_container_of(endpoint->wanted.next, struct pf_op, link);
+    pf_list_remove(&op->link);
     struct room room;
     memcpy(&room, op->scratch, sizeof room);
     bool fits = arrival->has_imm || arrival->bytes <= room.size;

@@ -184,6 +184,7 @@ static int pointers_job(struct rig_side *side)
     char *other = ferry_job_alloc(side->job, "other", 3 * RIG_PAGE, 0, FERRY_FIXED_ADDR);
     struct node *nodes =
         ferry_job_alloc(side->job, "nodes", NODES * sizeof(struct node), 0, FERRY_FIXED_ADDR);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): the pointer itself is what travels */
     if (!other || !nodes || ferry_job_state(side->job, &first, sizeof first) < 0)
         return 96;
     if (rig_start(side) == FERRY_FRESH) {
