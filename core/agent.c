@@ -80,12 +80,17 @@ static int apply_options(struct ferry_job *job, struct json_object *request, str
     struct pf_options changed = job->options;
     json_object_object_foreach(options, name, value)
     {
-        int error = pf_options_set(&changed, name, json_object_get_string(value), why);
+        const char *text = json_object_get_string(value);
+        int error = text ? pf_options_set(&changed, name, text, why)
+                         : pf_why(why, -EINVAL, "option %.32s has no value", name);
         if (error)
             return error;
     }
     pthread_mutex_lock(&job->lock);
-    int error = job->migrating ? pf_why(why, -EBUSY, "a migration is under way") : 0;
+    int error = job->migrating ? pf_why(why, -EBUSY, "a migration is under way")
+                : atomic_load(&job->phase) == PF_PHASE_SETUP
+                    ? pf_why(why, -EBUSY, "the job has not started")
+                    : 0;
     if (!error)
         job->options = changed;
     pthread_mutex_unlock(&job->lock);
@@ -97,7 +102,8 @@ static void on_migrate(struct pf_agent *agent, struct client *client, struct jso
     struct ferry_job *job = agent->job;
     struct json_object *uri;
     struct pf_why why = {""};
-    if (!json_object_object_get_ex(request, "uri", &uri)) {
+    if (!json_object_object_get_ex(request, "uri", &uri) ||
+        !json_object_is_type(uri, json_type_string)) {
         answer_error(client, -EINVAL, 1, "a migration needs a \"uri\"");
         return;
     }
@@ -108,7 +114,10 @@ static void on_migrate(struct pf_agent *agent, struct client *client, struct jso
     }
     error = ferry_job_migrate(job, json_object_get_string(uri));
     if (error) {
-        answer_error(client, error, 1, ferry_job_why(job));
+        pthread_mutex_lock(&job->lock);
+        why = job->why;
+        pthread_mutex_unlock(&job->lock);
+        answer_error(client, error, 1, why.text);
         return;
     }
     pthread_mutex_lock(&job->lock);
@@ -154,6 +163,8 @@ static void on_line(struct pf_agent *agent, struct client *client, const char *l
     else
         answer_error(client, -EINVAL, 1, "not a command of this job");
     json_object_put(request);
+    if ((!name || i == count) && client->fd >= 0)
+        drop(client);
 }
 
 /* ---- the socket ------------------------------------------------------------------------------ */
@@ -242,7 +253,8 @@ static void wait_and_serve(struct pf_agent *agent)
         polled[i] = (struct pollfd){.fd = agent->clients[i].fd, .events = POLLIN};
     polled[CLIENTS_MAX] = (struct pollfd){.fd = agent->listen_fd, .events = POLLIN};
     polled[CLIENTS_MAX + 1] = (struct pollfd){.fd = agent->wake_fd, .events = POLLIN};
-    int timeout = anyone_watches(agent) ? (int)agent->job->options.progress_ms : -1;
+    unsigned progress_ms = agent->job->options.progress_ms;
+    int timeout = anyone_watches(agent) ? (int)(progress_ms < 1000 ? progress_ms : 1000) : -1;
     poll(polled, CLIENTS_MAX + 2, timeout);
 
     uint64_t count;

@@ -192,11 +192,15 @@ static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
     size_t done;
     int result = fill(arrival, arriving, placing, pages << shift, &done);
     /* The kernel wants a range inside one mapping, and a region may lie in several. */
-    if (result == PF_PLACED_UNMAPPED && done == 0 && pages > 1)
+    bool single = pages == 1;
+    if (result == PF_PLACED_UNMAPPED && done == 0 && !single) {
+        single = true;
         result = fill(arrival, arriving, placing, (size_t)1 << shift, &done);
+    }
     struct pf_run placed = {placing->run.first, done >> shift};
-    if (result == PF_PLACED_EXISTS || result == PF_PLACED_UNMAPPED)
-        placed.pages++; /* the page where it stopped is settled too */
+    /* The page where it stopped is settled too, unless only the border of a mapping was there. */
+    if (result == PF_PLACED_EXISTS || (result == PF_PLACED_UNMAPPED && single))
+        placed.pages++;
     if (result == PF_PLACED_EXISTS)
         pf_uffd_wake(&arrival->uffd,
                      pf_region_page(arriving->region, placed.first + placed.pages - 1),
@@ -225,6 +229,8 @@ int pf_arrival_place_gated(struct pf_arrival *arrival, struct pf_placing *placin
         pf_gate_enter(&arrival->gate);
         int error = place_step(arrival, placing);
         pf_gate_leave(&arrival->gate);
+        if (error == -EAGAIN && atomic_load(&arrival->given_up))
+            return -ECANCELED;
         if (error == -EAGAIN)
             sched_yield(); /* the fault thread reads the event that is in the way */
         else if (error)

@@ -39,6 +39,7 @@ struct pf_arrival {
     unsigned count;
     struct pf_uffd uffd;
     struct pf_gate gate;
+    atomic_bool given_up; /* nobody reads events any more: placers don't wait for that */
     struct pf_counters *counters;
     _Atomic size_t missing_pages; /* over all regions */
     atomic_int state;             /* enum pf_incoming_state */

@@ -117,7 +117,7 @@ int pf_channel_attach(struct pf_channel *channel, struct pf_endpoint *endpoint)
 static struct pf_channel_buffer *free_send(struct pf_channel *channel)
 {
     for (unsigned i = 0; i < PF_CHANNEL_SENDS; i++)
-        if (!channel->sends[i].posted)
+        if (!channel->sends[i].posted && &channel->sends[i] != channel->building)
             return &channel->sends[i];
     return NULL;
 }
@@ -145,22 +145,27 @@ int pf_channel_begin(struct pf_channel *channel, struct pf_wire *payload)
 {
     if (channel->status)
         return channel->status;
-    struct pf_channel_buffer *buffer = free_send(channel);
+    /* One that was begun and given up is begun anew. */
+    struct pf_channel_buffer *buffer = channel->building ? channel->building : free_send(channel);
     if (!buffer || channel->sent - channel->sent_handled >= PF_CHANNEL_WINDOW)
         return -EAGAIN;
+    channel->building = buffer;
     *payload = pf_wire_over(buffer->bytes + PF_HEADER_BYTES, PF_CHANNEL_MESSAGE - PF_HEADER_BYTES);
     return 0;
 }
 
 int pf_channel_commit(struct pf_channel *channel, unsigned type, const struct pf_wire *payload)
 {
-    struct pf_channel_buffer *buffer = free_send(channel);
+    struct pf_channel_buffer *buffer = channel->building;
+    if (!buffer)
+        return -EINVAL;
     if (payload->bad)
         return -EMSGSIZE;
     int error =
         post(channel, buffer, type, (size_t)(payload->at - buffer->bytes) - PF_HEADER_BYTES);
     if (error)
         return error;
+    channel->building = NULL;
     channel->sent++;
     return 0;
 }

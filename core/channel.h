@@ -35,7 +35,8 @@ struct pf_channel {
     uint8_t *memory;
     struct pf_channel_buffer receives[PF_CHANNEL_RECEIVES];
     struct pf_channel_buffer sends[PF_CHANNEL_SENDS];
-    struct pf_channel_buffer *current; /* the message that the caller is reading */
+    struct pf_channel_buffer *building; /* begun and not sent yet */
+    struct pf_channel_buffer *current;  /* the message that the caller is reading */
     struct pf_list arrived;
     uint32_t sent;         /* messages, without acknowledgements */
     uint32_t sent_handled; /* of these, handled by the peer */

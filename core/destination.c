@@ -166,7 +166,8 @@ static int start_listen(struct pf_destination *destination)
     if (error)
         return error;
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_LISTENING);
-    return pf_session_say(session, PF_MSG_LISTENING);
+    error = pf_job_commit(job, &session->why);
+    return error ? error : pf_session_say(session, PF_MSG_LISTENING);
 }
 
 static int run_job(struct pf_destination *destination)
@@ -180,11 +181,10 @@ static int run_job(struct pf_destination *destination)
         error = pf_session_failure(session);
     if (error)
         return error;
-    session->cancel = NULL;
     destination->ran = true;
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_RUNNING);
     pf_state_restore(&destination->job->state, destination->blob);
-    pf_job_arrive(destination->job, 0);
+    pf_job_arrive(destination->job);
     return pf_session_say(session, PF_MSG_RUNNING);
 }
 
@@ -336,6 +336,7 @@ static int prepare(struct pf_destination *destination)
 {
     struct ferry_job *job = destination->job;
     reset_counters(job);
+    pf_job_uncommit(job);
     destination->arrival.uffd.fd = -1;
     destination->greeted = destination->ending = destination->lanes_ready = false;
     destination->blob_filled = 0;
@@ -447,8 +448,7 @@ void *pf_destination_thread(void *arg)
     }
     free(destination);
     pf_job_set_phase(job, error ? PF_PHASE_FAILED : PF_PHASE_RUNNING);
-    pf_job_end_migration(job, error, error ? PF_EXIT_FAILED : PF_EXIT_OK, &why);
-    if (error)
-        pf_job_arrive(job, error);
+    pf_job_end_migration(job, error, error ? PF_EXIT_FAILED : PF_EXIT_OK, &why,
+                         PF_VERDICT_CONTINUE);
     return NULL;
 }

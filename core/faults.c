@@ -183,6 +183,7 @@ static void *fault_thread_run(void *arg)
             pf_idle(&faults->idle, -1);
         }
     }
+    atomic_store(&faults->arrival->given_up, true);
     return NULL;
 }
 

@@ -65,6 +65,11 @@ int ferry_job_open(struct ferry_job **out, const char *name)
     }
     struct ferry_job *job = calloc(1, sizeof *job);
     int error = job ? from_environment(job, name, &why) : -ENOMEM;
+    if (!error) {
+        pthread_mutex_init(&job->lock, NULL);
+        pthread_cond_init(&job->changed, NULL);
+        pf_job_set_phase(job, PF_PHASE_SETUP);
+    }
     if (!error && job->name[0])
         error = pf_agent_open(&job->agent, job, &why);
     if (error) {
@@ -73,9 +78,6 @@ int ferry_job_open(struct ferry_job **out, const char *name)
         atomic_flag_clear(&job_open);
         return error;
     }
-    pthread_mutex_init(&job->lock, NULL);
-    pthread_cond_init(&job->changed, NULL);
-    pf_job_set_phase(job, PF_PHASE_SETUP);
     *out = job;
     return 0;
 }
@@ -159,7 +161,7 @@ int ferry_job_receive(struct ferry_job *job, const char *uri,
     struct pf_uri parsed;
     if (job->started)
         return -EBUSY;
-    int error = pf_uri_parse(uri, &parsed, &why);
+    int error = pf_uri_parse(uri ? uri : "", &parsed, &why);
     if (!error && strlen(uri) >= sizeof job->incoming)
         error = pf_why(&why, -EINVAL, "the address is too long");
     if (error)
@@ -181,6 +183,7 @@ static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf
         pthread_join(job->session_thread, NULL);
     job->joinable = false;
     atomic_store(&job->cancel, false);
+    job->committed = false;
     job->outcome.serial++;
     job->outcome.ended = false;
     job->migrating = true;
@@ -235,12 +238,14 @@ int ferry_job_migrate(struct ferry_job *job, const char *uri)
 {
     struct pf_why why = {""};
     struct pf_uri parsed;
-    int error = pf_uri_parse(uri, &parsed, &why);
+    int error = pf_uri_parse(uri ? uri : "", &parsed, &why);
     if (!error && strlen(uri) >= sizeof job->uri)
         error = pf_why(&why, -EINVAL, "the address is too long");
     pthread_mutex_lock(&job->lock);
     int phase = atomic_load(&job->phase);
-    if (!error && phase == PF_PHASE_COMPLETE)
+    if (!error && job->closing)
+        error = pf_why(&why, -ESRCH, "the job is ending");
+    else if (!error && phase == PF_PHASE_COMPLETE)
         error = pf_why(&why, -ESRCH, "the job has moved away");
     else if (!error && job->migrating)
         error = pf_why(&why, -EBUSY,
@@ -266,7 +271,7 @@ int ferry_job_cancel(struct ferry_job *job)
     int phase = atomic_load(&job->phase);
     if (!job->migrating)
         error = -ESRCH;
-    else if (phase == PF_PHASE_POSTCOPY || phase == PF_PHASE_COMPLETE)
+    else if (job->committed || phase == PF_PHASE_POSTCOPY || phase == PF_PHASE_COMPLETE)
         error = -EALREADY;
     else
         atomic_store(&job->cancel, true);
@@ -281,7 +286,7 @@ int ferry_job_safepoint(struct ferry_job *job)
     if (!atomic_load_explicit(&job->want_pause, memory_order_acquire))
         return FERRY_CONTINUE;
     pthread_mutex_lock(&job->lock);
-    if (atomic_load(&job->want_pause)) {
+    if (atomic_load(&job->want_pause) && job->verdict != PF_VERDICT_MOVED) {
         job->verdict = PF_VERDICT_NONE;
         job->paused = true;
         if (job->session)
@@ -347,15 +352,6 @@ bool pf_job_paused(struct ferry_job *job)
     return paused;
 }
 
-void pf_job_release(struct ferry_job *job, enum pf_verdict verdict)
-{
-    pthread_mutex_lock(&job->lock);
-    atomic_store(&job->want_pause, false);
-    job->verdict = verdict;
-    pthread_cond_broadcast(&job->changed);
-    pthread_mutex_unlock(&job->lock);
-}
-
 void pf_job_set_uri(struct ferry_job *job, const char *uri)
 {
     pthread_mutex_lock(&job->lock);
@@ -384,31 +380,61 @@ int pf_job_notify(struct ferry_job *job, enum ferry_event event, struct pf_why *
     return 0;
 }
 
-void pf_job_arrive(struct ferry_job *job, int error)
+int pf_job_commit(struct ferry_job *job, struct pf_why *why)
 {
     pthread_mutex_lock(&job->lock);
-    job->arrived = error == 0;
-    job->arrival_error = error;
-    if (!error)
-        pf_job_set_phase(job, PF_PHASE_POSTCOPY);
+    job->committed = !atomic_load(&job->cancel);
+    bool committed = job->committed;
+    pthread_mutex_unlock(&job->lock);
+    return committed ? 0 : pf_why(why, -ECANCELED, "the migration was cancelled");
+}
+
+void pf_job_uncommit(struct ferry_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    job->committed = false;
+    pthread_mutex_unlock(&job->lock);
+}
+
+void pf_job_arrive(struct ferry_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    job->arrived = true;
+    pf_job_set_phase(job, PF_PHASE_POSTCOPY);
     pthread_cond_broadcast(&job->changed);
     pthread_mutex_unlock(&job->lock);
 }
 
-void pf_job_end_migration(struct ferry_job *job, int error, int exit_status,
-                          const struct pf_why *why)
+static void note_outcome(struct ferry_job *job, int error, int exit_status,
+                         const struct pf_why *why)
 {
     pthread_mutex_lock(&job->lock);
     if (error)
         job->why = *why;
-    job->migrating = false;
     job->outcome.error = error;
     job->outcome.exit_status = exit_status;
     job->outcome.ended = true;
+    pthread_mutex_unlock(&job->lock);
+    if (!job->agent)
+        return;
+    /* Whoever waits hears it before the job goes on: it may end the process. */
+    pf_agent_wake(job->agent);
+    pf_agent_flush(job->agent);
+}
+
+void pf_job_end_migration(struct ferry_job *job, int error, int exit_status,
+                          const struct pf_why *why, enum pf_verdict verdict)
+{
+    note_outcome(job, error, exit_status, why);
+    pthread_mutex_lock(&job->lock);
+    if (job->destination && !job->arrived)
+        job->arrival_error = error;
+    /* A job that has moved stays moved: every safe point it still comes to says so. */
+    atomic_store(&job->want_pause, verdict == PF_VERDICT_MOVED);
+    job->verdict = verdict;
+    job->migrating = job->committed = false;
     pthread_cond_broadcast(&job->changed);
     pthread_mutex_unlock(&job->lock);
-    if (job->agent)
-        pf_agent_wake(job->agent);
 }
 
 void pf_job_lost(struct ferry_job *job, int error, int exit_status, const struct pf_why *why)
@@ -417,9 +443,7 @@ void pf_job_lost(struct ferry_job *job, int error, int exit_status, const struct
     pf_error("%s. The job cannot go on at either side with a right answer: ending this one (exit "
              "status %d)",
              why->text, exit_status);
-    pf_job_end_migration(job, error, exit_status, why);
-    if (job->agent)
-        pf_agent_flush(job->agent);
+    note_outcome(job, error, exit_status, why);
     _exit(exit_status);
 }
 
@@ -478,13 +502,15 @@ const char *ferry_job_why(struct ferry_job *job)
 static int end_sessions(struct ferry_job *job)
 {
     pthread_mutex_lock(&job->lock);
+    job->closing = true;
     bool arriving = job->migrating && job->destination;
+    bool joinable = job->joinable;
+    job->joinable = false;
     pthread_mutex_unlock(&job->lock);
     if (!arriving)
         ferry_job_cancel(job);
-    if (job->joinable)
+    if (joinable)
         pthread_join(job->session_thread, NULL);
-    job->joinable = false;
     return arriving ? job->outcome.error : 0;
 }
 

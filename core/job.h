@@ -73,6 +73,8 @@ struct ferry_job {
     pthread_cond_t changed;
     bool started;
     bool destination; /* the latest migration came here */
+    bool closing;     /* no further migration may start */
+    bool committed;   /* too late to cancel */
     bool paused;
     enum pf_verdict verdict;
     bool migrating; /* the session thread runs */
@@ -107,9 +109,6 @@ int pf_job_place(struct ferry_job *job, bool local, struct pf_why *why);
 void pf_job_want_pause(struct ferry_job *job);
 bool pf_job_paused(struct ferry_job *job);
 
-/* Let a paused job go: on here, or off. */
-void pf_job_release(struct ferry_job *job, enum pf_verdict verdict);
-
 /* The peer's address, or the one we listen on, for `status`. */
 void pf_job_set_uri(struct ferry_job *job, const char *uri);
 
@@ -120,14 +119,25 @@ void pf_job_attach_session(struct ferry_job *job, struct pf_session *session);
 int pf_job_notify(struct ferry_job *job, enum ferry_event event, struct pf_why *why);
 
 /*
- * Destination: let ferry_job_start() return, with FERRY_ARRIVED or with an error. The state has
- * been restored before.
+ * The last moment at which a migration can be cancelled: -ECANCELED if it was, else it can't be any
+ * more. The source's is before RUN; the destination's before it says that it listens, since the
+ * source may send RUN at any moment after that.
  */
-void pf_job_arrive(struct ferry_job *job, int error);
+int pf_job_commit(struct ferry_job *job, struct pf_why *why);
 
-/* Remember how a migration ended, for `status`, for watchers and for ferry_job_why(). */
+/* The session that committed has failed before the job ran: it can be cancelled again. */
+void pf_job_uncommit(struct ferry_job *job);
+
+/* Destination: let ferry_job_start() return with FERRY_ARRIVED. The state has been restored. */
+void pf_job_arrive(struct ferry_job *job);
+
+/*
+ * A migration has ended: remember how, for `status`, for watchers and for ferry_job_why(); let the
+ * job's thread go, on here (CONTINUE) or off (MOVED) from its safe point, or out of
+ * ferry_job_start() with the error. The session thread takes no lock of the job after this.
+ */
 void pf_job_end_migration(struct ferry_job *job, int error, int exit_status,
-                          const struct pf_why *why);
+                          const struct pf_why *why, enum pf_verdict verdict);
 
 /*
  * The link broke when neither side can go on: tell who watches, then end the process with the

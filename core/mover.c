@@ -13,7 +13,7 @@
 enum {
     BUDGET = 32,
     CREDIT_RECEIVE_BYTES = 32,
-    /* While the job is faulting: two fillings, so that one is gathered while one is placed. */
+    /* While the job is faulting: one short filling. */
     CAREFUL_BYTES = 64 * 1024,
     CAREFUL_STAGES = 1,
     CAREFUL_NS = 2 * 1000000, /* after the last request */
@@ -50,7 +50,8 @@ static bool is_careful(const struct pf_mover *mover)
 /* The next unsent run, of `bytes` at most, round-robin through the regions; 0 pages if none. */
 static struct pf_run next_unsent(struct pf_mover *mover, size_t bytes)
 {
-    for (unsigned tried = 0; tried <= mover->memory->count; tried++) {
+    /* A job may have nothing but state. */
+    for (unsigned tried = 0; mover->memory->count && tried <= mover->memory->count; tried++) {
         struct pf_source_region *source = at_cursor(mover);
         struct pf_run run =
             pf_pageset_next_upto(&source->unsent, mover->cursor_page, bytes >> PF_PAGE_SHIFT);

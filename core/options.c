@@ -44,7 +44,7 @@ const struct pf_option pf_option_table[] = {
            "Send pages in the background; off serves page requests only, for measuring",
            .maximum = 1),
     OPTION(peer_timeout_ms, "peer-timeout", PF_OPTION_SECONDS, "15", "SECONDS",
-           "Silence of the peer after which the link counts as broken", .minimum = 100,
+           "Silence of the peer after which the link counts as broken", .minimum = 1000,
            .maximum = 86400000),
     OPTION(connect_timeout_ms, "connect-timeout", PF_OPTION_SECONDS, "10", "SECONDS",
            "How long to try to reach the destination", .minimum = 100, .maximum = 86400000),

@@ -45,6 +45,8 @@ static int place_run(struct pf_placer *placer, const struct pf_placing *run)
             .run = {run->run.first + done, left < step ? left : step},
             .from = run->from ? run->from + (done << shift) : NULL,
         };
+        if (pf_worker_stopping(&placer->worker))
+            return -ECANCELED;
         int error = pf_arrival_place_gated(placer->arrival, &piece);
         if (!error && left > step)
             error = pf_progress(placer->session->bulk.lane, BUDGET);
@@ -181,6 +183,8 @@ static int place_one(struct pf_placer *placer)
         return 0;
     struct pf_incoming *stage = pf_container_of(item, struct pf_incoming, link);
     int error = place_runs(stage);
+    if (error == -ECANCELED)
+        return error; /* asked to stop, or the fault thread has ended and says why */
     if (error)
         fail(placer, error, "the pages of a stage could not be placed");
     else if ((error = give_credit(stage)))

@@ -13,7 +13,7 @@
 enum {
     BUDGET = 64,
     LINGER_MS = 1000,
-    PING_EVERY_MS = 500,
+    PING_EVERY_MS = 200,
 };
 
 static const char *const role_names[PF_ROLE_COUNT] = {"control", "urgent", "bulk"};
@@ -174,7 +174,7 @@ int pf_session_renew(struct pf_session *session)
     port_init(session, &session->bulk, PF_ROLE_BULK);
     session->control.lane = control;
     session->lanes_driven = true;
-    session->ended = session->building = false;
+    session->ended = session->peer_gave_up = false;
     session->worker_count = 0; /* the last session's threads have ended */
     session->why = (struct pf_why){""};
     return open_connections(session);
@@ -271,7 +271,7 @@ static int keep_alive(struct pf_session *session)
         return pf_why(&session->why, -ETIMEDOUT,
                       "nothing was heard from the peer for %.1f s (--peer-timeout)",
                       session->options->peer_timeout_ms / 1000.0);
-    if (!session->building && now - channel->spoke_ns > PING_EVERY_MS * 1000000ull) {
+    if (!channel->building && now - channel->spoke_ns > PING_EVERY_MS * 1000000ull) {
         struct pf_wire payload;
         int error = pf_channel_begin(channel, &payload);
         if (!error)
@@ -306,7 +306,8 @@ int pf_session_step(struct pf_session *session)
     if (events > 0) {
         pf_busy(&session->idle);
     } else if (pf_list_empty(&session->channel.arrived)) {
-        pf_idle(&session->idle, (int)session->options->progress_ms);
+        unsigned nap = session->options->progress_ms;
+        pf_idle(&session->idle, (int)(nap < PING_EVERY_MS ? nap : PING_EVERY_MS));
         swallow_wakes(session);
     }
     return 0;
@@ -335,7 +336,6 @@ int pf_session_begin(struct pf_session *session, struct pf_wire *payload)
         if (error)
             return error;
     }
-    session->building = error == 0;
     return error ? channel_broke(session, error) : 0;
 }
 
@@ -347,7 +347,6 @@ int pf_session_commit(struct pf_session *session, unsigned type, const struct pf
         if (error)
             return error;
     }
-    session->building = false;
     return error ? channel_broke(session, error) : 0;
 }
 
@@ -361,6 +360,7 @@ int pf_session_say(struct pf_session *session, unsigned type)
 static int peer_error(struct pf_session *session, struct pf_message *message)
 {
     char text[sizeof session->why.text / 2];
+    session->peer_gave_up = true;
     uint32_t code = pf_get_u32(&message->payload);
     pf_get_string(&message->payload, text, sizeof text);
     if (message->payload.bad || code == 0 || code > 4095)

@@ -346,15 +346,20 @@ static int listen_and_run(struct pf_source *source)
         return error;
     /* The last chance to stay: whatever has gone wrong up to here. */
     error = pf_session_failure(session);
+    if (!error)
+        error = pf_job_commit(source->job, &session->why);
     if (error)
         return error;
-    session->cancel = NULL;
     error = pf_session_commit(session, PF_MSG_RUN, &payload);
     if (error)
         return error; /* it was not posted: the destination can't have heard it */
     /* Whether it arrives or not, the destination may run from here on. */
     source->run_sent = true;
     error = pf_session_expect(session, PF_MSG_RUNNING, &message);
+    /* An error from there instead of RUNNING says that it does not run: what it says is in order.
+     */
+    if (error && session->peer_gave_up)
+        source->run_sent = false;
     if (error)
         return error;
     pf_count_set(&source->job->counters.resume_us, since_us(before));
@@ -478,7 +483,7 @@ void *pf_source_thread(void *arg)
     struct pf_source *source = calloc(1, sizeof *source);
     struct pf_why why = {"no memory for a migration"};
     if (!source) {
-        pf_job_end_migration(job, -ENOMEM, PF_EXIT_FAILED, &why);
+        pf_job_end_migration(job, -ENOMEM, PF_EXIT_FAILED, &why, PF_VERDICT_CONTINUE);
         return NULL;
     }
     prepare(source, job);
@@ -502,7 +507,7 @@ void *pf_source_thread(void *arg)
     free(source);
     pf_job_set_phase(job, error ? PF_PHASE_RUNNING : PF_PHASE_COMPLETE);
     pf_job_notify(job, FERRY_EVENT_END, NULL);
-    pf_job_end_migration(job, error, error ? PF_EXIT_FAILED : PF_EXIT_OK, &why);
-    pf_job_release(job, error ? PF_VERDICT_CONTINUE : PF_VERDICT_MOVED);
+    pf_job_end_migration(job, error, error ? PF_EXIT_FAILED : PF_EXIT_OK, &why,
+                         error ? PF_VERDICT_CONTINUE : PF_VERDICT_MOVED);
     return NULL;
 }

@@ -16,17 +16,26 @@
  *
  *     struct ferry_job *job;
  *     long step = 0;
- *     if (ferry_job_open(&job, NULL) < 0) ...
+ *     if (ferry_job_open(&job, NULL) < 0)
+ *         return 1;
  *     double *grid = ferry_job_alloc(job, "grid", bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
  *     ferry_job_state(job, &step, sizeof step);
  *     int how = ferry_job_start(job);
+ *     if (!grid || how < 0)
+ *         return 1;
  *     if (how == FERRY_FRESH)
  *         initialise(grid);
  *     for (; step < steps; step++) {
- *         stencil(grid);
  *         if (ferry_job_safepoint(job) == FERRY_MOVED)
- *             return 0;
+ *             break;
+ *         stencil(grid);
  *     }
+ *     if (step == steps)
+ *         print(grid);
+ *     ferry_job_close(job);
+ *
+ * The state must say at a safe point what is done already: with the safe point after the stencil
+ * and before step++ the destination would do that step twice.
  *
  * At the destination ferry_job_start() waits until a job arrives, fills in the state and returns
  * FERRY_ARRIVED: the loop goes on where it was, and each page comes when it is first touched,
@@ -71,7 +80,7 @@ enum {
 /* What a safe point answers. */
 enum {
     FERRY_CONTINUE = 0, /* go on */
-    FERRY_MOVED = 1,    /* the job runs elsewhere now and has all its memory: end this process */
+    FERRY_MOVED = 1,    /* the job runs elsewhere now and has all its memory: close and end */
 };
 
 /*
@@ -137,7 +146,8 @@ FERRY_API int ferry_job_notify(struct ferry_job *job, ferry_notify_fn notify, vo
  * All memory is declared: begin. FERRY_FRESH at once when the job starts here. When the job is to
  * arrive (PAGEFERRY_INCOMING, or ferry_job_receive()) it waits for it and returns FERRY_ARRIVED
  * with state filled in and regions on their way; whatever the program had written to them is gone.
- * -errno: the migration failed and nothing runs here (only when told to try once), -ECANCELED.
+ * -errno: nothing runs here. A migration failed (only when told to try once; else it waits for
+ * another), this host can't be a destination, nothing could be listened on, or -ECANCELED.
  */
 FERRY_API int ferry_job_start(struct ferry_job *job);
 
@@ -186,7 +196,7 @@ struct ferry_status {
 /* May be called from any thread. */
 FERRY_API int ferry_job_status(struct ferry_job *job, struct ferry_status *status);
 
-/* The latest failure in a sentence; "" if there was none. Valid until the job is closed. */
+/* The latest failure in a sentence; "" if there was none. Valid until the next call of it. */
 FERRY_API const char *ferry_job_why(struct ferry_job *job);
 
 /*

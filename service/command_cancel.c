@@ -3,10 +3,14 @@
 #include "service/command.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void print(const struct pf_record *record)
 {
-    printf("%s: migration cancelled, the job goes on running here\n", record->name);
+    if (strcmp(record->role, "destination") == 0)
+        printf("%s: no longer waits for a job\n", record->name);
+    else
+        printf("%s: migration cancelled, the job goes on running here\n", record->name);
 }
 
 int pf_command_cancel(int argc, char **argv)

@@ -13,6 +13,7 @@
 enum {
     DEFAULT_COLUMNS = 80,
     WIDEST_BAR = 30,
+    NARROWEST_BAR = 10,
     LINE_MAX_BYTES = 512,
 };
 
@@ -27,9 +28,11 @@ void pf_progress_open(struct pf_progress_view *view, FILE *out)
     };
 }
 
-/* 0 to 100, or -1 where the job has not said how much there is. */
+/* 0 to 100, or -1 while nothing is under way or the job has not said how much there is. */
 static int percent(const struct pf_record *record)
 {
+    if (strcmp(record->state, "postcopy") != 0 && strcmp(record->state, "complete") != 0)
+        return -1;
     if (record->total_bytes <= 0 || record->remaining_bytes < 0)
         return -1;
     if (record->remaining_bytes >= record->total_bytes)
@@ -107,13 +110,18 @@ static void add_bar(char *line, size_t size, int done, size_t width)
 
 void pf_progress_bar(const struct pf_record *record, unsigned columns, char *out, size_t size)
 {
+    /* What has no room beside a bar is left out whole, the last first. */
+    void (*const fields[])(char *, size_t, const struct pf_record *) = {add_amounts, add_faults,
+                                                                        add_time_left};
     char figures[LINE_MAX_BYTES] = "";
-    add_amounts(figures, sizeof figures, record);
-    add_faults(figures, sizeof figures, record);
-    add_time_left(figures, sizeof figures, record);
-
     out[0] = '\0';
     add(out, size, "%s %s", record->name, record->state);
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        size_t before = strlen(figures);
+        fields[i](figures, sizeof figures, record);
+        if (i > 0 && strlen(out) + strlen(figures) + strlen(" [] ") + NARROWEST_BAR > columns)
+            figures[before] = '\0';
+    }
     size_t taken = strlen(out) + strlen(figures) + strlen(" []");
     size_t room = columns > taken + 1 ? columns - taken - 1 : 0;
     if (percent(record) >= 0 && room >= 5)
