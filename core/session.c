@@ -34,8 +34,10 @@ static int rejection(struct pf_port *port, int status, const void *data, size_t 
 {
     struct pf_session *session = port->session;
     if (status != -ECONNREFUSED || len < 2)
-        return pf_why(&session->why, status, "the %s connection %s: %s", role_names[port->role],
-                      port->connected ? "broke" : "could not be made", ferry_strerror(status));
+        return pf_why(&session->why, status, "%s%sthe %s connection %s: %s",
+                      session->peer ? session->peer : "", session->peer ? ": " : "",
+                      role_names[port->role], port->connected ? "broke" : "could not be made",
+                      ferry_strerror(status));
     uint8_t copy[PF_PRIVATE_DATA_MAX];
     memcpy(copy, data, len);
     int code = -(copy[0] | copy[1] << 8);
@@ -137,6 +139,7 @@ int pf_session_open(struct pf_session *session, const char *uri, bool for_listen
     port_init(session, &session->control, PF_ROLE_CONTROL);
     port_init(session, &session->urgent, PF_ROLE_URGENT);
     port_init(session, &session->bulk, PF_ROLE_BULK);
+    session->peer = for_listen ? NULL : uri;
     session->lanes_driven = true;
     session->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (session->wake_fd < 0)

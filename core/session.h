@@ -38,10 +38,11 @@ struct pf_session {
     uint64_t id;                  /* random, names the session to the peer */
     struct pf_worker *workers[2]; /* those initialised, for their failures */
     unsigned worker_count;
-    int wake_fd;                   /* eventfd: something for the control thread to look at */
-    bool lanes_driven;             /* the control thread drives urgent and bulk too */
-    bool peer_gave_up;             /* it has sent an error */
-    bool ended;                    /* the peer may hang up now: that is no failure */
+    int wake_fd;       /* eventfd: something for the control thread to look at */
+    bool lanes_driven; /* the control thread drives urgent and bulk too */
+    const char *peer;  /* the URI that was connected to, for sentences; NULL at a destination */
+    bool peer_gave_up; /* it has sent an error */
+    bool ended;        /* the peer may hang up now: that is no failure */
     struct pf_placement placement; /* where the engine's threads go */
     atomic_bool *cancel;
     struct pf_why why; /* why the session failed */
