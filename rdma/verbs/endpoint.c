@@ -176,8 +176,8 @@ void pf_verbs_fail(struct pf_verbs_endpoint *endpoint, int error)
  */
 void pf_verbs_fail_unknown(struct pf_verbs_endpoint *endpoint)
 {
-    if (endpoint->state == PF_VERBS_ENDED)
-        return;
+    if (endpoint->state >= PF_VERBS_LEAVING)
+        return; /* flushed by our own disconnect */
     end(endpoint, -ECONNRESET);
     endpoint->guessed = true;
     endpoint->owes_disconnect = true;

@@ -10,7 +10,7 @@ static void shutdown_in_order(void)
     enum { LEN = 100000 };
     struct rig rig;
     struct rig_memory from, to;
-    struct rig_op write, sent, got, unused, flush;
+    struct rig_op write, sent, got, unused, unused_here, flush;
     rig_pair(&rig, NULL);
     rig_memory_make(&from, &rig.client_host, LEN, PF_LOCAL_WRITE);
     rig_memory_make(&to, &rig.server_host, (size_t)2 * LEN, PF_REMOTE_WRITE);
@@ -18,6 +18,7 @@ static void shutdown_in_order(void)
     rig_fill(from.bytes, LEN, 12);
     RIG_POST(&rig, rig_recv(&rig.server, &to, LEN, 4096, &got));
     RIG_POST(&rig, rig_recv(&rig.server, &to, LEN, 4096, &unused));
+    RIG_POST(&rig, rig_recv(&rig.client, &from, 0, 4096, &unused_here));
     struct pf_sge sge = rig_sge(&from, 0, LEN);
     rig_op_init(&write);
     RIG_POST(&rig, pf_write(rig.client.endpoint, &sge, 1, rig_address(&to, 0), &key, &write.op));
@@ -29,6 +30,7 @@ static void shutdown_in_order(void)
 
     RIG_UNTIL(&rig, rig.client.closed && rig.server.closed && write.calls && sent.calls);
     CU_ASSERT_EQUAL(rig.server.closed_status, 0);
+    CU_ASSERT_EQUAL(rig.client.closed_status, 0);
     RIG_OK(&write);
     RIG_OK(&sent);
     RIG_OK(&got);
@@ -36,8 +38,10 @@ static void shutdown_in_order(void)
     CU_ASSERT_TRUE(rig_filled(to.bytes + LEN, 500, 12));
     CU_ASSERT_NOT_EQUAL(pf_flush(rig.server.endpoint, &flush.op), 0);
     rig_end_close(&rig.server);
-    RIG_UNTIL(&rig, unused.calls);
+    rig_end_close(&rig.client);
+    RIG_UNTIL(&rig, unused.calls && unused_here.calls);
     CU_ASSERT_EQUAL(unused.status, -ECANCELED);
+    CU_ASSERT_EQUAL(unused_here.status, -ECANCELED);
     rig_settle(&rig, 20);
     CU_ASSERT_EQUAL(rig.client.closed + rig.server.closed, 2);
     CU_ASSERT_EQUAL(flush.calls, 0);
