@@ -305,7 +305,9 @@ static void heard(struct pf_ofi_endpoint *endpoint, const struct pf_ofi_frame *f
 /*
  * The stream has ended. Without a good-bye the peer has died, and may have held the lock of a queue
  * in shared memory for which reading would wait for ever: nothing of the endpoint is touched any
- * more.
+ * more. That does not close the window between the death and this notice: who reads the queue in it
+ * spins in the provider (1.17: pthread_spin_lock() on the region's lock, seen in gdb) without end.
+ * Nothing here can get it out.
  */
 static void lost(struct pf_ofi_endpoint *endpoint, int error)
 {
