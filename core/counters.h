@@ -40,6 +40,13 @@ struct pf_counters {
 #undef PF_COUNTER_FIELD
 };
 
+static inline void pf_counters_reset(struct pf_counters *counters)
+{
+#define PF_COUNTER_RESET(name) atomic_store_explicit(&counters->name, 0, memory_order_relaxed);
+    PF_COUNTERS(PF_COUNTER_RESET)
+#undef PF_COUNTER_RESET
+}
+
 static inline void pf_count(_Atomic uint64_t *counter, uint64_t by)
 {
     atomic_fetch_add_explicit(counter, by, memory_order_relaxed);

@@ -322,20 +322,12 @@ static int run_steps(struct pf_destination *destination)
     return 0;
 }
 
-static void reset_counters(struct ferry_job *job)
-{
-    struct pf_counters *counters = &job->counters;
-#define PF_COUNTER_RESET(name) pf_count_set(&counters->name, 0);
-    PF_COUNTERS(PF_COUNTER_RESET)
-#undef PF_COUNTER_RESET
-    pf_count_set(&counters->total_bytes, pf_regions_bytes(&job->regions));
-}
-
 /* What one session needs; the last one's is closed. */
 static int prepare(struct pf_destination *destination)
 {
     struct ferry_job *job = destination->job;
-    reset_counters(job);
+    pf_counters_reset(&job->counters);
+    pf_count_set(&job->counters.total_bytes, pf_regions_bytes(&job->regions));
     pf_job_uncommit(job);
     destination->arrival.uffd.fd = -1;
     destination->greeted = destination->ending = destination->lanes_ready = false;

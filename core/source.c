@@ -462,9 +462,7 @@ static void close_source(struct pf_source *source)
 static void prepare(struct pf_source *source, struct ferry_job *job)
 {
     struct pf_counters *counters = &job->counters;
-#define PF_COUNTER_RESET(name) pf_count_set(&counters->name, 0);
-    PF_COUNTERS(PF_COUNTER_RESET)
-#undef PF_COUNTER_RESET
+    pf_counters_reset(counters);
     pf_count_set(&counters->total_bytes, pf_regions_bytes(&job->regions));
     source->job = job;
     source->began_ns = pf_now_ns();
