@@ -9,10 +9,6 @@ if(PAGEFERRY_VERBS)
   list(APPEND private_modules libibverbs librdmacm)
   list(APPEND private_targets PkgConfig::VERBS)
 endif()
-if(PAGEFERRY_OFI)
-  list(APPEND private_modules libfabric)
-  list(APPEND private_targets PkgConfig::OFI)
-endif()
 
 add_library(pageferry SHARED $<TARGET_OBJECTS:pageferry_objects>)
 add_library(pageferry_static STATIC $<TARGET_OBJECTS:pageferry_objects>)
@@ -20,7 +16,7 @@ foreach(target pageferry pageferry_static)
   set_target_properties(${target} PROPERTIES OUTPUT_NAME pageferry LINKER_LANGUAGE C)
   target_include_directories(${target} INTERFACE
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-  target_link_libraries(${target} PRIVATE ${private_targets} Threads::Threads m)
+  target_link_libraries(${target} PRIVATE ${private_targets} Threads::Threads m ${CMAKE_DL_LIBS})
 endforeach()
 # Until 1.0 every minor version may change the interface.
 set_target_properties(pageferry PROPERTIES VERSION ${PROJECT_VERSION}
@@ -41,7 +37,7 @@ install(EXPORT pageferry-targets NAMESPACE pageferry:: DESTINATION ${package_dir
 install(EXPORT pageferry-static-targets NAMESPACE pageferry:: DESTINATION ${package_dir})
 # The imported targets that the static library names, made anew at the consumer.
 set(static_finds "")
-foreach(pair "HWLOC hwloc" "JSONC json-c" "VERBS libibverbs librdmacm" "OFI libfabric")
+foreach(pair "HWLOC hwloc" "JSONC json-c" "VERBS libibverbs librdmacm")
   separate_arguments(words UNIX_COMMAND "${pair}")
   list(POP_FRONT words prefix)
   if(PkgConfig::${prefix} IN_LIST private_targets)
