@@ -111,7 +111,13 @@ static int open_device(struct pf_session *session, const char *uri, bool for_lis
 
 static int open_lane(struct pf_session *session, struct pf_port *port)
 {
-    struct pf_lane_attr attr = {.depth = 0};
+    unsigned depth = session->device->caps.max_depth;
+    /* The urgent lane may have all slots there can be: a request or two answers and a receive each.
+     */
+    struct pf_lane_attr attr = {
+        .depth =
+            port->role == PF_ROLE_URGENT ? 3 * (depth < PF_SLOTS_MAX ? depth : PF_SLOTS_MAX) : 0,
+    };
     return pf_lane_open(session->device, &attr, &port->lane, &session->why);
 }
 

@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 /*
- * Populated runs with at most this many untouched pages between them share a registration: pinning
- * populates the gap, so it trades a little memory for far fewer registrations.
+ * A run shorter than this is not worth a registration: it goes through the bounce buffers. Runs are
+ * never joined over a gap, since pinning a page that was never touched would make it exist.
  */
-enum { GAP_PAGES = 16, EXTENTS_MAX = PF_CHUNK_BYTES / PF_PAGE_SIZE / GAP_PAGES + 1 };
+enum { SHORT_RUN = 16, EXTENTS_MAX = PF_CHUNK_BYTES / PF_PAGE_SIZE / SHORT_RUN };
 
 /* A chunk whose registration was refused: no extents, so every look-up misses. */
 static struct pf_extents unregistrable;
@@ -142,19 +142,15 @@ static struct pf_extents *register_chunk(struct pf_source_region *source, struct
     if (!extents)
         return &unregistrable;
     extents->count = 0;
-    struct pf_run run = pf_pageset_next(&source->unsent, from);
-    while (run.pages > 0 && run.first < to) {
-        size_t first = run.first;
-        size_t end = run.first + run.pages;
-        run = pf_pageset_next(&source->unsent, end);
-        while (run.pages > 0 && run.first < to && run.first - end <= GAP_PAGES) {
-            end = run.first + run.pages;
-            run = pf_pageset_next(&source->unsent, end);
-        }
-        if (end > to)
-            end = to;
-        if (!add_extent(extents, device, source->region, first, end - first))
+    while (from < to && extents->count < EXTENTS_MAX) {
+        struct pf_run run = pf_pageset_next_upto(&source->unsent, from, to - from);
+        if (run.pages == 0 || run.first >= to)
             break;
+        size_t end = run.first + run.pages < to ? run.first + run.pages : to;
+        if (end - run.first >= SHORT_RUN &&
+            !add_extent(extents, device, source->region, run.first, end - run.first))
+            break;
+        from = end;
     }
     return extents;
 }
@@ -180,15 +176,22 @@ struct pf_mr *pf_source_memory_mr(const struct pf_source_region *source, size_t 
     *pages = source->unsent.pages - page;
     if (source->whole)
         return source->whole;
+    size_t chunk = page / source->chunk_pages;
+    size_t end = (chunk + 1) * source->chunk_pages;
     const struct pf_extents *extents =
-        atomic_load_explicit(&source->chunks[page / source->chunk_pages], memory_order_acquire);
+        atomic_load_explicit(&source->chunks[chunk], memory_order_acquire);
     for (unsigned i = 0; extents && i < extents->count; i++) {
         const struct pf_extent *extent = &extents->list[i];
-        if (page >= extent->first && page < extent->first + extent->pages) {
+        if (page < extent->first) {
+            end = extent->first;
+            break;
+        }
+        if (page < extent->first + extent->pages) {
             *pages = extent->first + extent->pages - page;
             return extent->mr;
         }
     }
-    *pages = 1;
+    if (end - page < *pages)
+        *pages = end - page;
     return NULL;
 }

@@ -65,7 +65,7 @@ void pf_source_memory_prepare(struct pf_source_region *region, struct pf_device 
 
 /*
  * The registration that covers a page, and in *pages for how many pages from there on it does; NULL
- * if it is not registered (yet). Any thread.
+ * if it is not registered (yet), and how far that holds. Any thread.
  */
 struct pf_mr *pf_source_memory_mr(const struct pf_source_region *region, size_t page,
                                   size_t *pages);

@@ -129,6 +129,8 @@ static int sparse_job(struct rig_side *side)
     if (!region)
         return 96;
     int how = rig_start(side);
+    /* Where huge pages are always on, touching a piece would populate more than the piece. */
+    madvise(region, (size_t)SPARSE_BYTES, MADV_NOHUGEPAGE);
     for (size_t i = 0; i < PIECES && how == FERRY_FRESH; i++)
         memset(region + i * SPARSE_STEP + i * RIG_PAGE, (int)i + 1, PIECE_BYTES);
     if (how == FERRY_FRESH) {

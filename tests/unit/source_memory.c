@@ -138,39 +138,42 @@ static void registers_all_at_once_where_it_is_free(void)
     take_down(&stand);
 }
 
-/* Chunk by chunk, what is populated there and small gaps; nothing that is far from it. */
+/* Chunk by chunk, the runs that are populated there; never a page that isn't. */
 static void pins_only_what_is_used(void)
 {
     struct stand stand;
     size_t covered;
     set_up(&stand, true);
-    touch(&stand, 10, 5);
-    touch(&stand, 20, 5);        /* a small gap: one registration */
-    touch(&stand, 500, 3);       /* far: another */
-    touch(&stand, CHUNK - 2, 4); /* across the border of two chunks */
+    touch(&stand, 10, 50);
+    touch(&stand, 70, 5);          /* too short to be worth a registration */
+    touch(&stand, 500, 30);        /* another */
+    touch(&stand, CHUNK - 20, 40); /* across the border of two chunks */
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, stand.device, stand.regions, NULL),
                           0);
     struct pf_source_region *source = &stand.memory.regions[0];
-    CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), 17 * PAGE);
+    CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), 125 * PAGE);
     CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 10, &covered)); /* not yet */
-    CU_ASSERT_EQUAL(covered, 1);
+    CU_ASSERT_EQUAL(covered, CHUNK - 10);
     pf_source_memory_prepare(source, stand.device, 10);
     const struct pf_mr *mr = pf_source_memory_mr(source, 10, &covered);
-    CU_ASSERT_EQUAL(covered, 15);
+    CU_ASSERT_EQUAL(covered, 50);
     if (!mr)
         CU_FAIL_FATAL("the first run has no registration");
-    CU_ASSERT_EQUAL(mr->len, 15 * PAGE);
+    CU_ASSERT_EQUAL(mr->len, 50 * PAGE);
     CU_ASSERT_PTR_EQUAL(mr->addr, pf_region_page(stand.region, 10));
     CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 9, &covered));
-    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 25, &covered));
-    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, 502, &covered));
     CU_ASSERT_EQUAL(covered, 1);
-    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, CHUNK - 2, &covered));
-    CU_ASSERT_EQUAL(covered, 2); /* ends with the chunk */
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 60, &covered));
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 70, &covered));
+    CU_ASSERT_EQUAL(covered, 430);
+    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, 502, &covered));
+    CU_ASSERT_EQUAL(covered, 28);
+    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, CHUNK - 20, &covered));
+    CU_ASSERT_EQUAL(covered, 20); /* ends with the chunk */
     CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, CHUNK, &covered));
     pf_source_memory_prepare(source, stand.device, CHUNK + 1);
     CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, CHUNK, &covered));
-    CU_ASSERT_EQUAL(covered, 2);
+    CU_ASSERT_EQUAL(covered, 20);
     take_down(&stand);
 }
 
@@ -181,13 +184,13 @@ static void scattered_pages_fit(void)
     size_t covered;
     size_t missing = 0;
     set_up(&stand, true);
-    for (size_t i = 0; i < CHUNK; i += 18)
-        touch(&stand, i, 1);
+    for (size_t i = 0; i < CHUNK; i += 17)
+        touch(&stand, i, 16);
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, stand.device, stand.regions, NULL),
                           0);
     pf_source_memory_prepare(&stand.memory.regions[0], stand.device, 0);
-    for (size_t i = 0; i < CHUNK; i += 18)
-        missing += !pf_source_memory_mr(&stand.memory.regions[0], i, &covered) || covered != 1;
+    for (size_t i = 0; i < CHUNK; i += 17)
+        missing += !pf_source_memory_mr(&stand.memory.regions[0], i, &covered) || covered != 16;
     CU_ASSERT_EQUAL(missing, 0);
     take_down(&stand);
 }
@@ -208,7 +211,7 @@ static void refused_registration_is_remembered(void)
     struct pf_transport refusing = *stand.device->transport;
     const struct pf_transport *real = stand.device->transport;
     refusing.mr_reg = refuse;
-    touch(&stand, 0, 8);
+    touch(&stand, 0, 32);
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, stand.device, stand.regions, NULL),
                           0);
     stand.device->transport = &refusing;
@@ -216,7 +219,7 @@ static void refused_registration_is_remembered(void)
     stand.device->transport = real;
     pf_source_memory_prepare(&stand.memory.regions[0], stand.device, 0);
     CU_ASSERT_PTR_NULL(pf_source_memory_mr(&stand.memory.regions[0], 0, &covered));
-    CU_ASSERT_EQUAL(covered, 1);
+    CU_ASSERT_EQUAL(covered, CHUNK);
     take_down(&stand);
 }
 
