@@ -100,10 +100,13 @@ static int arm_region(struct pf_arrival *arrival, struct pf_arriving *arriving, 
         madvise(region->addr, region->bytes, MADV_DONTNEED))
         return pf_why(why, -errno, "region \"%s\" cannot be emptied: %s", region->name,
                       strerror(errno));
-    int error = pf_uffd_register(&arrival->uffd, region->addr, region->bytes, &arriving->zeropage);
+    bool zeropage;
+    int error = pf_uffd_register(&arrival->uffd, region->addr, region->bytes, &zeropage);
     if (error)
         return pf_why(why, error, "region \"%s\" cannot be registered with userfaultfd: %s",
                       region->name, strerror(-error));
+    /* Atomic: threads that place pages run already. */
+    atomic_store(&arriving->zeropage, zeropage);
     arriving->armed = true;
     return 0;
 }
@@ -175,7 +178,7 @@ static int fill(struct pf_arrival *arrival, struct pf_arriving *arriving,
     char *to = pf_region_page(arriving->region, placing->run.first);
     if (placing->from)
         return pf_uffd_copy(&arrival->uffd, to, placing->from, bytes, done);
-    if (arriving->zeropage)
+    if (atomic_load_explicit(&arriving->zeropage, memory_order_relaxed))
         return pf_uffd_zero(&arrival->uffd, to, bytes, done);
     return pf_uffd_copy(&arrival->uffd, to, arrival->zeros, pf_region_page_size(arriving->region),
                         done);

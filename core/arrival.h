@@ -29,7 +29,7 @@ struct pf_arriving {
     const struct pf_region *region;
     struct pf_pageset missing;   /* not received */
     struct pf_pageset requested; /* asked for on the urgent lane; the fault thread's own */
-    bool zeropage;               /* UFFDIO_ZEROPAGE works here */
+    atomic_bool zeropage;        /* UFFDIO_ZEROPAGE works here */
     bool armed;                  /* registered with the userfaultfd */
 };
 

@@ -14,7 +14,8 @@ shift
 : "${PAGEFERRY:?is not set to the pageferry command}"
 
 work=$(mktemp -d /tmp/pf-migrate-XXXXXX)
-export PAGEFERRY_RUNTIME_DIR=$work/run
+# Not below $work: another host has no such directory.
+export PAGEFERRY_RUNTIME_DIR=$work-run
 source_pid='' destination_pid=''
 read -ra on_destination <<<"${ON_DESTINATION:-}"
 
@@ -23,7 +24,7 @@ clean_up() {
     for pid in $source_pid $destination_pid; do
         kill "$pid" 2>/dev/null || true
     done
-    rm -rf "$work"
+    rm -rf "$work" "$PAGEFERRY_RUNTIME_DIR"
 }
 trap clean_up EXIT
 

@@ -33,6 +33,17 @@ static bool answered(const struct rig_process *process)
            rig_number(process, "answer") == grid_expected(PAGES, STEPS);
 }
 
+/*
+ * The job had all it needed and had answered when the link broke with other pages still to come:
+ * the answer is right, and the end says that the migration is not.
+ */
+static bool answered_before_the_loss(const struct rig_process *process)
+{
+    return process->status == FERRY_EXIT_DESTINATION_LOST &&
+           rig_times_said(process, "answer") == 1 &&
+           rig_number(process, "answer") == grid_expected(PAGES, STEPS);
+}
+
 static bool silent(const struct rig_process *process, int status)
 {
     return process->status == status && rig_times_said(process, "answer") == 0;
@@ -108,7 +119,9 @@ static bool ended_well(struct rig_run *run)
     rig_finish(destination);
     if (answered(destination))
         return silent(source, 0) || lost(source, FERRY_EXIT_SOURCE_LOST);
-    return lost(destination, FERRY_EXIT_DESTINATION_LOST) && lost(source, FERRY_EXIT_SOURCE_LOST);
+    return (lost(destination, FERRY_EXIT_DESTINATION_LOST) ||
+            answered_before_the_loss(destination)) &&
+           lost(source, FERRY_EXIT_SOURCE_LOST);
 }
 
 static void run_with(struct rig_run *run, bool at_source, unsigned at, const char *kind)
