@@ -161,7 +161,9 @@ int ferry_job_receive(struct ferry_job *job, const char *uri,
     struct pf_uri parsed;
     if (job->started)
         return -EBUSY;
-    int error = pf_uri_parse(uri ? uri : "", &parsed, &why);
+    if (!uri)
+        return failed(job, pf_why(&why, -EINVAL, "no address given"), &why);
+    int error = pf_uri_parse(uri, &parsed, &why);
     if (!error && strlen(uri) >= sizeof job->incoming)
         error = pf_why(&why, -EINVAL, "the address is too long");
     if (error)
@@ -238,7 +240,9 @@ int ferry_job_migrate(struct ferry_job *job, const char *uri)
 {
     struct pf_why why = {""};
     struct pf_uri parsed;
-    int error = pf_uri_parse(uri ? uri : "", &parsed, &why);
+    if (!uri)
+        return failed(job, pf_why(&why, -EINVAL, "no address given"), &why);
+    int error = pf_uri_parse(uri, &parsed, &why);
     if (!error && strlen(uri) >= sizeof job->uri)
         error = pf_why(&why, -EINVAL, "the address is too long");
     pthread_mutex_lock(&job->lock);
