@@ -227,6 +227,7 @@ int ferry_job_start(struct ferry_job *job)
     job->started = true;
     pf_count_set(&job->counters.total_bytes, pf_regions_bytes(&job->regions));
     if (!job->incoming[0]) {
+        job->hold = job->options.hold_at;
         pf_job_set_phase(job, PF_PHASE_RUNNING);
         return FERRY_FRESH;
     }
@@ -285,8 +286,21 @@ int ferry_job_cancel(struct ferry_job *job)
     return error;
 }
 
+/* A migration that fails before it wants the job leaves it where it is, for the next one. */
+static void hold(struct ferry_job *job)
+{
+    if (--job->hold > 0)
+        return;
+    pthread_mutex_lock(&job->lock);
+    while (!atomic_load(&job->want_pause))
+        pthread_cond_wait(&job->changed, &job->lock);
+    pthread_mutex_unlock(&job->lock);
+}
+
 int ferry_job_safepoint(struct ferry_job *job)
 {
+    if (job->hold > 0)
+        hold(job);
     if (!atomic_load_explicit(&job->want_pause, memory_order_acquire))
         return FERRY_CONTINUE;
     pthread_mutex_lock(&job->lock);
@@ -345,6 +359,7 @@ void pf_job_want_pause(struct ferry_job *job)
     pthread_mutex_lock(&job->lock);
     job->verdict = PF_VERDICT_NONE;
     atomic_store_explicit(&job->want_pause, true, memory_order_release);
+    pthread_cond_broadcast(&job->changed);
     pthread_mutex_unlock(&job->lock);
 }
 

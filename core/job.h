@@ -64,7 +64,8 @@ struct ferry_job {
     void (*ready)(void *ctx, const char *uri);
     void *ready_ctx;
 
-    atomic_bool want_pause; /* the one thing that a safe point looks at */
+    atomic_bool want_pause; /* what a safe point looks at */
+    unsigned hold;          /* and this, the job thread's own: safe points up to the one that waits */
     atomic_bool cancel;
     atomic_int phase; /* enum pf_phase */
 

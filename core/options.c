@@ -50,6 +50,10 @@ const struct pf_option pf_option_table[] = {
            "How long to try to reach the destination", .minimum = 100, .maximum = 86400000),
     OPTION(progress_ms, "progress-ms", PF_OPTION_UNSIGNED, "100", "MILLISECONDS",
            "Time between two progress records of a migration", .minimum = 10, .maximum = 60000),
+    OPTION(hold_at, "hold-at", PF_OPTION_UNSIGNED, "0", "COUNT",
+           "Wait at this safe point until a migration takes the job, to repeat a run exactly; 0: "
+           "don't",
+           .minimum = 0, .maximum = 4294967295),
 };
 
 static_assert(sizeof pf_option_table / sizeof pf_option_table[0] == PF_OPTION_COUNT,

@@ -29,6 +29,7 @@ struct pf_options {
     unsigned peer_timeout_ms;
     unsigned connect_timeout_ms;
     unsigned progress_ms;
+    unsigned hold_at; /* the safe point that waits for a migration, counted from 1; 0: none */
 };
 
 enum pf_option_type {
@@ -52,7 +53,7 @@ struct pf_option {
     const char *const *choices; /* NULL-terminated */
 };
 
-enum { PF_OPTION_COUNT = 10, PF_OPTION_TEXT_MAX = 32 };
+enum { PF_OPTION_COUNT = 11, PF_OPTION_TEXT_MAX = 32 };
 
 /* The table, PF_OPTION_COUNT long. */
 extern const struct pf_option pf_option_table[];

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # migrate.sh URI PROGRAM ARGUMENT...: run PROGRAM unmoved; then start it, move it in mid-run to a
 # destination that listens at URI, and compare what the two runs printed. PAGEFERRY is the command;
-# ON_DESTINATION ("on b") is put before what runs on another host.
+# ON_DESTINATION ("on b") is put before what runs on another host. The job waits at safe point
+# HOLD_AT for its migration, so that it can't end before; LIVE=1 lets it run on.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -17,6 +18,8 @@ work=$(mktemp -d /tmp/pf-migrate-XXXXXX)
 # Not below $work: another host has no such directory.
 export PAGEFERRY_RUNTIME_DIR=$work-run
 source_pid='' destination_pid=''
+hold=(--hold-at "${HOLD_AT:-100}")
+[ -z "${LIVE:-}" ] || hold=()
 read -ra on_destination <<<"${ON_DESTINATION:-}"
 
 clean_up() {
@@ -56,7 +59,7 @@ await_state() {
     >"$work/destination.out" 2>"$work/destination.err" &
 destination_pid=$!
 await_state destination waiting "$destination_pid"
-"$PAGEFERRY" run --name source -- "$@" >"$work/source.out" 2>"$work/source.err" &
+"$PAGEFERRY" run --name source "${hold[@]}" -- "$@" >"$work/source.out" 2>"$work/source.err" &
 source_pid=$!
 await_state source running "$source_pid"
 "$PAGEFERRY" migrate source "$(field destination uri)" --json \

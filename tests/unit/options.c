@@ -55,6 +55,7 @@ static void good_values(void)
         {"peer-timeout", "2.125", "2.125"},
         {"connect-timeout", "60", "60"},
         {"progress-ms", "10", "10"},
+        {"hold-at", "4294967295", "4294967295"},
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct pf_options o;
@@ -113,6 +114,7 @@ static void bad_values(void)
         {"peer-timeout", "1.2345", -EINVAL, "seconds"},
         {"peer-timeout", "10s", -EINVAL, "seconds"},
         {"progress-ms", "9", -ERANGE, "10 to 60000"},
+        {"hold-at", "4294967296", -ERANGE, "0 to 4294967295"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct pf_options o;
