@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/mover.h"
 
-#include "base/clock.h"
 #include "core/zero.h"
 #include "pageferry.h"
 
@@ -13,10 +12,6 @@
 enum {
     BUDGET = 32,
     CREDIT_RECEIVE_BYTES = 32,
-    /* While the job is faulting: one short filling. */
-    CAREFUL_BYTES = 64 * 1024,
-    CAREFUL_STAGES = 1,
-    CAREFUL_NS = 2 * 1000000, /* after the last request */
 };
 
 static size_t least(size_t a, size_t b)
@@ -28,23 +23,7 @@ static size_t least(size_t a, size_t b)
 
 static struct pf_source_region *at_cursor(struct pf_mover *mover)
 {
-    return &mover->memory->regions[mover->cursor_region];
-}
-
-/* A page that was asked for is likely followed by requests for its neighbours: go on there. */
-static void follow_request(struct pf_mover *mover)
-{
-    uint64_t hint = atomic_exchange_explicit(&mover->responder->hint, 0, memory_order_relaxed);
-    if (!hint)
-        return;
-    mover->careful_until = pf_now_ns() + CAREFUL_NS;
-    mover->cursor_region = (unsigned)(hint >> PF_HINT_PAGE_BITS);
-    mover->cursor_page = hint & ((1ull << PF_HINT_PAGE_BITS) - 1);
-}
-
-static bool is_careful(const struct pf_mover *mover)
-{
-    return mover->careful_until && pf_now_ns() < mover->careful_until;
+    return &mover->memory->regions[mover->background.region];
 }
 
 /* The next unsent run, of `bytes` at most, round-robin through the regions; 0 pages if none. */
@@ -54,11 +33,10 @@ static struct pf_run next_unsent(struct pf_mover *mover, size_t bytes)
     for (unsigned tried = 0; mover->memory->count && tried <= mover->memory->count; tried++) {
         struct pf_source_region *source = at_cursor(mover);
         struct pf_run run =
-            pf_pageset_next_upto(&source->unsent, mover->cursor_page, bytes >> PF_PAGE_SHIFT);
+            pf_pageset_next_upto(&source->unsent, mover->background.page, bytes >> PF_PAGE_SHIFT);
         if (run.pages > 0)
             return run;
-        mover->cursor_region = (mover->cursor_region + 1) % mover->memory->count;
-        mover->cursor_page = 0;
+        pf_background_next_region(&mover->background, mover->memory->count);
     }
     return (struct pf_run){0, 0};
 }
@@ -113,11 +91,11 @@ static bool add_run(struct pf_outgoing *stage, struct pf_run run)
     if (pages == 0)
         return false;
     pages = pf_pageset_claim(&source->unsent, run.first, pages);
-    mover->cursor_page = run.first + (pages ? pages : 1);
+    mover->background.page = run.first + (pages ? pages : 1);
     if (pages == 0)
         return true;
     batch->runs[batch->run_count++] = (struct pf_stage_run){
-        .region = mover->cursor_region,
+        .region = mover->background.region,
         .pages = (uint32_t)pages,
         .first = run.first,
         .zero = zero,
@@ -139,8 +117,7 @@ static void gather(struct pf_outgoing *stage)
     batch->run_count = 0;
     batch->sge_count = 1; /* the header goes first */
     batch->bytes = 0;
-    size_t bytes_max =
-        is_careful(mover) ? least(CAREFUL_BYTES, mover->stage_size) : mover->stage_size;
+    size_t bytes_max = pf_background_bytes(&mover->background, mover->stage_size);
     while (batch->run_count < runs_max && batch->bytes < bytes_max) {
         struct pf_run run = next_unsent(mover, bytes_max - batch->bytes);
         if (run.pages == 0 || !add_run(stage, run))
@@ -294,9 +271,9 @@ static int send_one(struct pf_mover *mover)
 {
     if (!mover->session->options->background || atomic_load(&mover->worker.status))
         return 0;
-    follow_request(mover);
+    pf_background_follow(&mover->background);
     struct pf_outgoing *stage = free_stage(mover);
-    if (!stage || (is_careful(mover) && mover->under_way >= CAREFUL_STAGES))
+    if (!stage || !pf_background_may_add(&mover->background, mover->under_way))
         return 0;
     gather(stage);
     if (stage->batch.run_count == 0)
@@ -357,7 +334,7 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session,
     const struct pf_caps *caps = &session->device->caps;
     *mover = (struct pf_mover){
         .session = session,
-        .responder = responder,
+        .background = {.hint = &responder->hint},
         .stages = stages,
         .stage_size = stage_size,
         .gather = caps->max_gather,

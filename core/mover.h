@@ -3,14 +3,11 @@
  * The source's background thread: gathers runs of unsent pages into the destination's stages. A
  * stage may be filled when its credit is here; its runs are kept until the credit comes back,
  * which says that they have been placed.
- *
- * A page that is under way on the bulk lane can't be had sooner by asking for it: the fault waits
- * for what is before it. While the job is faulting only little is kept under way, so that such a
- * wait is short; while it isn't, as much as there are stages.
  */
 #ifndef PF_CORE_MOVER_H
 #define PF_CORE_MOVER_H
 
+#include "core/background.h"
 #include "core/responder.h"
 
 struct pf_mover;
@@ -51,7 +48,7 @@ struct pf_mover {
     struct pf_worker worker;
     struct pf_session *session;
     struct pf_source_memory *memory;
-    struct pf_responder *responder; /* for its hint */
+    struct pf_background background;
     struct pf_idle idle;
     unsigned stages, parts_max, gather;
     size_t stage_size;
@@ -62,10 +59,7 @@ struct pf_mover {
     struct pf_mr *mr;
     struct pf_outgoing *outgoing;
     struct pf_credit_receive *credits;
-    unsigned cursor_region;
-    size_t cursor_page;
-    unsigned under_way;     /* stages whose credit is out */
-    uint64_t careful_until; /* the job is faulting: keep little under way until then */
+    unsigned under_way; /* stages whose credit is out */
 };
 
 int pf_mover_open(struct pf_mover *mover, struct pf_session *session,

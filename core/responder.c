@@ -115,9 +115,7 @@ static uint8_t claim(struct pf_responder *responder, const struct pf_page_reques
         pf_count(&counters->elsewhere, 1);
         return PF_ANSWER_ELSEWHERE;
     }
-    atomic_store_explicit(&responder->hint,
-                          (uint64_t)request->region << PF_HINT_PAGE_BITS | (request->page + 1),
-                          memory_order_relaxed);
+    pf_hint_give(&responder->hint, request->region, request->page);
     if (pf_all_zero(pf_region_page(source->region, request->page),
                     pf_region_page_size(source->region))) {
         pf_count(&counters->zero_pages, 1);

@@ -6,6 +6,7 @@
 #ifndef PF_CORE_RESPONDER_H
 #define PF_CORE_RESPONDER_H
 
+#include "core/background.h"
 #include "core/session.h"
 #include "core/source_memory.h"
 #include "core/worker.h"
@@ -45,11 +46,8 @@ struct pf_responder {
     struct pf_request_receive *receives;
     struct pf_answer_send *answers;
     struct pf_list free, unposted;
-    /* Where the bulk cursor is to go: region << 44 | page + 1; 0: stay. Taken by the mover. */
-    _Atomic uint64_t hint;
+    struct pf_hint hint; /* taken by the mover */
 };
-
-enum { PF_HINT_PAGE_BITS = 44 };
 
 /* Buffers for `slots` requests; receives are posted once the endpoint is there. */
 int pf_responder_open(struct pf_responder *responder, struct pf_session *session, unsigned slots);
