@@ -22,6 +22,7 @@ struct pf_bench {
     char uri[PF_BENCH_URI_MAX]; /* where the calling process listens; see pf_bench_address() */
     struct pf_options engine;   /* `wait` holds for the bare measurements too */
     size_t bytes;               /* of the job's region; 0: the measurement's default */
+    unsigned threads;           /* of the job, that fault at once; fault only. 0: one */
     double seconds;             /* about how long to measure; setting up comes on top */
 };
 
@@ -34,6 +35,9 @@ int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why
 /* Each returns 0, or -errno and the sentence; nothing waits without end. */
 int pf_bench_raw(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 int pf_bench_fault(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+/* fault with several threads at once. */
+int pf_bench_fault_crowd(const struct pf_bench *bench, struct pf_report *report,
+                         struct pf_why *why);
 int pf_bench_bulk(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 #endif

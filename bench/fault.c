@@ -292,6 +292,8 @@ static int make_room(struct fault_bench *run)
 
 int pf_bench_fault(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why)
 {
+    if (bench->threads > 1)
+        return pf_bench_fault_crowd(bench, report, why);
     struct fault_bench *run = calloc(1, sizeof *run);
     if (!run)
         return pf_why(why, -ENOMEM, "no memory for the measurement");

@@ -13,7 +13,15 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { KEY_SIZE = 's', KEY_SECONDS = 'd', KEY_QUICK = 'q', MIB_MAX = 65536, SECONDS_MAX = 600 };
+enum {
+    KEY_SIZE = 's',
+    KEY_SECONDS = 'd',
+    KEY_QUICK = 'q',
+    KEY_THREADS = 256, /* no letter */
+    MIB_MAX = 65536,
+    SECONDS_MAX = 600,
+    THREADS_MAX = 64,
+};
 
 static const double seconds_default = 8;
 static const double seconds_quick = 0.5;
@@ -35,6 +43,7 @@ struct bench_args {
     const struct measurement *measurement;
     const char *transport;
     unsigned long mib; /* 0: the measurement's default */
+    unsigned long threads;
     double seconds;
     bool quick, json;
 };
@@ -43,6 +52,8 @@ static const struct argp_option rows[] = {
     {"transport", 't', "URI|SCHEME", 0,
      "What to measure: a URI of this host, or a scheme alone (tcp, ofi+tcp, ofi+shm, verbs)", 0},
     {"size", KEY_SIZE, "MIB", 0, "Size of the job that is moved (default: fault 256, bulk 512)", 0},
+    {"threads", KEY_THREADS, "COUNT", 0,
+     "fault: so many threads of the job fault at once, up to 64, against eight (default 1)", 0},
     {"seconds", KEY_SECONDS, "SECONDS", 0, "About how long to measure (default 8)", 0},
     {"quick", KEY_QUICK, NULL, 0, "A short run whose figures mean little: 0.5 s, 16 MiB", 0},
     {"json", 'j', NULL, 0, "Print the report as one line of JSON", 0},
@@ -57,13 +68,14 @@ static const struct measurement *find(const char *name)
     return NULL;
 }
 
-static unsigned long parse_mib(const char *text, struct argp_state *state)
+static unsigned long parse_number(const char *option, const char *what, unsigned long most,
+                                  const char *text, struct argp_state *state)
 {
     char *end;
     unsigned long value = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > MIB_MAX)
-        argp_error(state, "--size can't be \"%.40s\": give a number of MiB from 1 to %d", text,
-                   MIB_MAX);
+    if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > most)
+        argp_error(state, "%s can't be \"%.40s\": give a number of %s from 1 to %lu", option, text,
+                   what, most);
     return value;
 }
 
@@ -83,6 +95,8 @@ static void check_complete(struct bench_args *args, struct argp_state *state)
         argp_error(state, "what to measure is missing: raw, fault or bulk");
     if (!args->transport)
         argp_error(state, "--transport is missing: a scheme such as tcp, or a URI of this host");
+    if (args->threads > 1 && args->measurement->run != pf_bench_fault)
+        argp_error(state, "--threads is for the measurement fault");
     if (args->seconds == 0)
         args->seconds = args->quick ? seconds_quick : seconds_default;
     if (args->mib == 0 && args->quick)
@@ -100,7 +114,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
         args->transport = text;
         return 0;
     case KEY_SIZE:
-        args->mib = parse_mib(text, state);
+        args->mib = parse_number("--size", "MiB", MIB_MAX, text, state);
+        return 0;
+    case KEY_THREADS:
+        args->threads = parse_number("--threads", "threads", THREADS_MAX, text, state);
         return 0;
     case KEY_SECONDS:
         args->seconds = parse_seconds(text, state);
@@ -197,6 +214,7 @@ static int measure(const struct bench_args *args)
     struct pf_bench bench = {
         .engine = args->engine.values,
         .bytes = (size_t)args->mib << 20,
+        .threads = (unsigned)args->threads,
         .seconds = args->seconds,
     };
     struct pf_report report = {.count = 0};

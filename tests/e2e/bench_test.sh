@@ -47,6 +47,14 @@ fault() {
         -v r="$(value raw_p50_us)" 'BEGIN { print f / (l + r) }')"
 }
 
+crowd() {
+    pf 0 bench fault --transport tcp --quick --json --threads 16 --size 1
+    described spin
+    numbers threads throughput_ratio fairness faults_per_s mean_us worst_p50_us worst_p99_us \
+        few_faults_per_s few_mean_us few_worst_p99_us
+    near "$(value threads)" 16
+}
+
 bulk() {
     pf 0 bench bulk --transport tcp --quick --json "$@"
     numbers bulk_GBps raw_GBps copy_GBps ratio
@@ -83,6 +91,9 @@ bad_input() {
     has err "one process"
     pf 2 bench fault --transport tcp --size 0
     pf 2 bench fault --transport tcp --seconds never
+    pf 2 bench fault --transport tcp --threads 65
+    pf 2 bench bulk --transport tcp --threads 8
+    has err "--threads"
     pf 2 bench fault --transport tcp --wait never
     has err "spin or sleep"
 }
@@ -126,6 +137,7 @@ for wait in spin sleep; do
     bulk --wait $wait
     described $wait
 done
+crowd
 stray_environment
 for_people
 bad_input
