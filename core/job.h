@@ -56,6 +56,7 @@ struct ferry_job {
     struct pf_state state;
     struct pf_notifier notifiers[PF_NOTIFIERS_MAX];
     unsigned notifier_count;
+    unsigned hold; /* the job thread's own: safe points up to the one that waits; 0: none does */
     struct pf_counters counters;
     struct pf_placement placement;
 
@@ -64,8 +65,7 @@ struct ferry_job {
     void (*ready)(void *ctx, const char *uri);
     void *ready_ctx;
 
-    atomic_bool want_pause; /* what a safe point looks at */
-    unsigned hold;          /* and this, the job thread's own: safe points up to the one that waits */
+    atomic_bool want_pause; /* what a safe point looks at, and at hold */
     atomic_bool cancel;
     atomic_int phase; /* enum pf_phase */
 
