@@ -39,13 +39,23 @@ static int wait_for_source(struct pf_destination *destination)
 
 /* ---- the lanes ------------------------------------------------------------------------------- */
 
+static bool all_connected(struct pf_session *session)
+{
+    struct pf_port *ports[PF_PORTS_MAX];
+    unsigned count = pf_session_ports(session, ports);
+    for (unsigned i = 0; i < count; i++)
+        if (!ports[i]->connected)
+            return false;
+    return true;
+}
+
 static int open_lanes(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct pf_wire payload;
     int error = pf_fault_thread_open(&destination->faults, session, &destination->arrival);
-    if (!error)
-        error = pf_placer_open(&destination->placer, session, &destination->arrival);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_placer_open(&destination->placers[i], session, i, &destination->arrival);
     if (error)
         return error;
     destination->lanes_ready = true;
@@ -53,10 +63,11 @@ static int open_lanes(struct pf_destination *destination)
     if (error)
         return error;
     pf_put_u32(&payload, destination->faults.requests.count);
-    pf_put_u32(&payload, destination->placer.stages);
-    pf_put_u64(&payload, destination->placer.stage_size);
+    pf_put_u32(&payload, destination->placers[0].stages);
+    pf_put_u64(&payload, destination->placers[0].stage_size);
+    pf_put_u32(&payload, session->rail_count);
     error = pf_session_commit(session, PF_MSG_ACCEPTED, &payload);
-    while (!error && !(session->urgent.connected && session->bulk.connected))
+    while (!error && !all_connected(session))
         error = pf_session_step(session);
     return error;
 }
@@ -65,7 +76,6 @@ static int tell_arena(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct pf_requests *requests = &destination->faults.requests;
-    struct pf_placer *placer = &destination->placer;
     struct pf_wire payload;
     uint8_t key[PF_RKEY_BYTES];
     int error = pf_rkey_pack(requests->pages_mr, session->urgent.endpoint, key);
@@ -76,11 +86,14 @@ static int tell_arena(struct pf_destination *destination)
     pf_put_u64(&payload, (uintptr_t)requests->pages);
     pf_put_u32(&payload, PF_PAGE_SIZE);
     pf_put_bytes(&payload, key, sizeof key);
-    error = pf_rkey_pack(placer->memory_mr, session->bulk.endpoint, key);
+    for (unsigned i = 0; i < session->rail_count && !error; i++) {
+        const struct pf_placer *placer = &destination->placers[i];
+        error = pf_rkey_pack(placer->memory_mr, session->rails[i].bulk.endpoint, key);
+        pf_put_u64(&payload, (uintptr_t)placer->memory);
+        pf_put_bytes(&payload, key, sizeof key);
+    }
     if (error)
         return error;
-    pf_put_u64(&payload, (uintptr_t)placer->memory);
-    pf_put_bytes(&payload, key, sizeof key);
     return pf_session_commit(session, PF_MSG_ARENA, &payload);
 }
 
@@ -161,8 +174,8 @@ static int start_listen(struct pf_destination *destination)
     int error = pf_fault_thread_start(&destination->faults);
     if (!error)
         error = pf_arrival_arm(&destination->arrival, &session->why);
-    if (!error)
-        error = pf_placer_start(&destination->placer);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_placer_start(&destination->placers[i]);
     if (error)
         return error;
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_LISTENING);
@@ -251,13 +264,19 @@ static int attend(struct pf_destination *destination)
     return got < 0 ? got : pf_session_step(session);
 }
 
+static void stop_placers(struct pf_destination *destination)
+{
+    for (unsigned i = 0; i < destination->session.rail_count; i++)
+        pf_worker_stop(&destination->placers[i].worker);
+}
+
 /*
  * The link broke. If the last page had come by then it broke too late to matter: threads finish
- * what is in their hands first, the placer while the fault thread still reads events.
+ * what is in their hands first, the placers while the fault thread still reads events.
  */
 static bool has_all(struct pf_destination *destination)
 {
-    pf_worker_stop(&destination->placer.worker);
+    stop_placers(destination);
     pf_worker_stop(&destination->faults.worker);
     return atomic_load(&destination->arrival.missing_pages) == 0;
 }
@@ -277,7 +296,7 @@ static int receive_pages(struct pf_destination *destination)
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_END);
     pf_memory_locks_restore(&destination->locks, &destination->job->regions);
     pf_worker_stop(&destination->faults.worker);
-    pf_worker_stop(&destination->placer.worker);
+    stop_placers(destination);
     pf_count_set(&destination->job->counters.total_us,
                  (pf_now_ns() - destination->began_ns) / 1000);
     return 0;
@@ -348,10 +367,11 @@ static void clean_up(struct pf_destination *destination)
     pf_arrival_disarm(&destination->arrival);
     pf_memory_locks_restore(&destination->locks, &destination->job->regions);
     pf_worker_stop(&destination->faults.worker);
-    pf_worker_stop(&destination->placer.worker);
+    stop_placers(destination);
     pf_session_hang_up(&destination->session);
     pf_fault_thread_close(&destination->faults);
-    pf_placer_close(&destination->placer);
+    for (unsigned i = 0; i < destination->session.rail_count; i++)
+        pf_placer_close(&destination->placers[i]);
     pf_arrival_close(&destination->arrival);
     free(destination->blob);
     destination->blob = NULL;

@@ -24,7 +24,7 @@ struct pf_destination {
     /* One session's. */
     struct pf_arrival arrival;
     struct pf_fault_thread faults;
-    struct pf_placer placer;
+    struct pf_placer placers[PF_RAILS_MAX]; /* one for each rail */
     struct pf_memory_locks locks;
     bool greeted;     /* a source has the control connection */
     bool ending;      /* the session has failed: the next source may wait */

@@ -45,10 +45,11 @@ static int accept_urgent(struct pf_destination *destination, struct pf_request *
     return error ? error : pf_requests_post_receives(&destination->faults.requests);
 }
 
-static int accept_bulk(struct pf_destination *destination, struct pf_request *request)
+static int accept_bulk(struct pf_destination *destination, struct pf_request *request,
+                       unsigned rail)
 {
-    struct pf_port *port = &destination->session.bulk;
-    struct pf_placer *placer = &destination->placer;
+    struct pf_port *port = &destination->session.rails[rail].bulk;
+    struct pf_placer *placer = &destination->placers[rail];
     struct pf_endpoint_attr attr = pf_port_attr(port, placer->stages, placer->receive_count, 32);
     int error = accept_port(destination, request, port, &attr);
     return error ? error : pf_placer_post_receives(placer);
@@ -69,8 +70,10 @@ static const char *objection(const struct pf_destination *destination,
     *code = -EPERM;
     if (!destination->lanes_ready || greeting->session != session->id)
         return "no such session";
+    if (greeting->rail >= (greeting->role == PF_ROLE_BULK ? session->rail_count : 1))
+        return "no such rail";
     if (greeting->role == PF_ROLE_URGENT ? session->urgent.endpoint != NULL
-                                         : session->bulk.endpoint != NULL || greeting->rail != 0)
+                                         : session->rails[greeting->rail].bulk.endpoint != NULL)
         return "this lane is connected already";
     return NULL;
 }
@@ -78,9 +81,10 @@ static const char *objection(const struct pf_destination *destination,
 static void take_in(struct pf_destination *destination, struct pf_request *request,
                     const struct pf_greeting *greeting)
 {
-    int error = greeting->role == PF_ROLE_CONTROL  ? accept_control(destination, request, greeting)
-                : greeting->role == PF_ROLE_URGENT ? accept_urgent(destination, request)
-                                                   : accept_bulk(destination, request);
+    int error = greeting->role == PF_ROLE_CONTROL ? accept_control(destination, request, greeting)
+                : greeting->role == PF_ROLE_URGENT
+                    ? accept_urgent(destination, request)
+                    : accept_bulk(destination, request, greeting->rail);
     if (error) {
         atomic_store(&destination->session.control.status, error);
         if (!destination->session.why.text[0])

@@ -22,7 +22,7 @@
 
 #include <poll.h>
 
-enum { PF_IDLE_LANES = 8, PF_IDLE_FDS = 4 };
+enum { PF_IDLE_LANES = 20, PF_IDLE_FDS = 4 };
 
 struct pf_idle {
     /* Set up by the owner. */

@@ -58,7 +58,7 @@ static void add_memory(struct pf_outgoing *stage, const struct pf_source_region 
 {
     struct pf_batch *batch = &stage->batch;
     size_t covered;
-    struct pf_mr *mr = pf_source_memory_mr(source, first, &covered);
+    struct pf_mr *mr = pf_source_memory_mr(source, stage->mover->port->rail, first, &covered);
     size_t bytes = pages << source->region->page_shift;
     struct pf_sge sge = {mr, pf_region_page(source->region, first), bytes};
     if (!mr) {
@@ -83,8 +83,8 @@ static bool add_run(struct pf_outgoing *stage, struct pf_run run)
     bool zero;
     size_t covered;
     size_t room = (mover->stage_size - batch->bytes) >> source->region->page_shift;
-    pf_source_memory_prepare(source, mover->session->device, run.first);
-    pf_source_memory_mr(source, run.first, &covered);
+    pf_source_memory_prepare(mover->memory, mover->background.region, mover->port->rail, run.first);
+    pf_source_memory_mr(source, mover->port->rail, run.first, &covered);
     size_t pages = same_kind(source->region, run.first, run.pages, &zero);
     if (!zero)
         pages = least(least(pages, room), covered);
@@ -154,9 +154,9 @@ static int post_part(struct pf_outgoing *stage, unsigned part, unsigned parts, u
                      uint64_t remote)
 {
     struct pf_mover *mover = stage->mover;
-    struct pf_endpoint *endpoint = mover->session->bulk.endpoint;
+    struct pf_endpoint *endpoint = mover->port->endpoint;
     const struct pf_sge *sges = &stage->batch.sges[(size_t)part * mover->gather];
-    bool ordered = mover->session->device->caps.ordered_writes;
+    bool ordered = mover->port->lane->device->caps.ordered_writes;
     struct pf_stage_imm imm = {
         .stage = (uint8_t)stage->index,
         .parts = (uint8_t)(ordered ? 1 : parts),
@@ -175,7 +175,7 @@ static int wait_for_room(struct pf_mover *mover)
 {
     if (pf_worker_stopping(&mover->worker))
         return -ECANCELED;
-    int n = pf_progress(mover->session->bulk.lane, BUDGET);
+    int n = pf_progress(mover->port->lane, BUDGET);
     if (n == 0)
         sched_yield();
     return n < 0 ? n : 0;
@@ -216,7 +216,7 @@ static int post(struct pf_outgoing *stage)
 static int post_credit_receive(struct pf_credit_receive *receive)
 {
     struct pf_sge sge = {receive->mover->mr, receive->bytes, CREDIT_RECEIVE_BYTES};
-    return pf_recv(receive->mover->session->bulk.endpoint, &sge, &receive->op);
+    return pf_recv(receive->mover->port->endpoint, &sge, &receive->op);
 }
 
 static int take_credit(struct pf_mover *mover, const uint8_t *bytes, size_t length)
@@ -286,7 +286,7 @@ static void *mover_run(void *arg)
 {
     struct pf_mover *mover = arg;
     while (!pf_worker_stopping(&mover->worker)) {
-        int events = pf_progress(mover->session->bulk.lane, BUDGET);
+        int events = pf_progress(mover->port->lane, BUDGET);
         int sent = events < 0 ? events : send_one(mover);
         if (sent < 0) {
             pf_worker_fail(&mover->worker, sent, "the bulk lane broke");
@@ -328,12 +328,14 @@ static void lay_out(struct pf_mover *mover, bool bounces)
     }
 }
 
-int pf_mover_open(struct pf_mover *mover, struct pf_session *session,
+int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned rail,
                   struct pf_responder *responder, unsigned stages, size_t stage_size)
 {
-    const struct pf_caps *caps = &session->device->caps;
+    struct pf_device *device = session->rails[rail].device;
+    const struct pf_caps *caps = &device->caps;
     *mover = (struct pf_mover){
         .session = session,
+        .port = &session->rails[rail].bulk,
         .background = {.hint = &responder->hint},
         .stages = stages,
         .stage_size = stage_size,
@@ -353,7 +355,7 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session,
         return pf_why(&session->why, -ENOMEM, "no memory for the bulk lane's buffers");
     mover->buffers = buffers;
     lay_out(mover, caps->needs_pinning);
-    return pf_mr_reg(session->device, buffers, mover->buffer_bytes, PF_LOCAL_WRITE, &mover->mr,
+    return pf_mr_reg(device, buffers, mover->buffer_bytes, PF_LOCAL_WRITE, &mover->mr,
                      &session->why);
 }
 
@@ -379,7 +381,7 @@ int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory)
     const struct pf_options *options = mover->session->options;
     mover->memory = memory;
     mover->idle = (struct pf_idle){
-        .lanes = {mover->session->bulk.lane},
+        .lanes = {mover->port->lane},
         .lane_count = 1,
         .fds = {mover->worker.stop_fd},
         .fd_count = 1,

@@ -47,6 +47,7 @@ struct pf_credit_receive {
 struct pf_mover {
     struct pf_worker worker;
     struct pf_session *session;
+    struct pf_port *port; /* the bulk lane of its rail */
     struct pf_source_memory *memory;
     struct pf_background background;
     struct pf_idle idle;
@@ -62,7 +63,7 @@ struct pf_mover {
     unsigned under_way; /* stages whose credit is out */
 };
 
-int pf_mover_open(struct pf_mover *mover, struct pf_session *session,
+int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned rail,
                   struct pf_responder *responder, unsigned stages, size_t stage_size);
 int pf_mover_post_receives(struct pf_mover *mover);
 void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key);

@@ -49,7 +49,7 @@ static int place_run(struct pf_placer *placer, const struct pf_placing *run)
             return -ECANCELED;
         int error = pf_arrival_place_gated(placer->arrival, &piece);
         if (!error && left > step)
-            error = pf_progress(placer->session->bulk.lane, BUDGET);
+            error = pf_progress(placer->port->lane, BUDGET);
         if (error < 0)
             return error;
     }
@@ -101,7 +101,7 @@ static int wait_for_room(struct pf_placer *placer)
 {
     if (pf_worker_stopping(&placer->worker))
         return -ECANCELED;
-    int n = pf_progress(placer->session->bulk.lane, BUDGET);
+    int n = pf_progress(placer->port->lane, BUDGET);
     if (n == 0)
         sched_yield();
     return n < 0 ? n : 0;
@@ -123,7 +123,7 @@ static int give_credit(struct pf_incoming *stage)
     stage->parts = 0;
     struct pf_sge sge = {placer->buffers_mr, stage->credit, PF_CREDIT_BYTES};
     int error;
-    while ((error = pf_send(placer->session->bulk.endpoint, &sge, 1, &stage->op)) == -EAGAIN) {
+    while ((error = pf_send(placer->port->endpoint, &sge, 1, &stage->op)) == -EAGAIN) {
         error = wait_for_room(placer);
         if (error)
             return error;
@@ -153,7 +153,7 @@ static int take_part(struct pf_placer *placer, uint32_t bits)
 static int post_receive(struct pf_part_receive *receive)
 {
     struct pf_sge sge = {receive->placer->buffers_mr, receive->bytes, RECEIVE_BYTES};
-    return pf_recv(receive->placer->session->bulk.endpoint, &sge, &receive->op);
+    return pf_recv(receive->placer->port->endpoint, &sge, &receive->op);
 }
 
 static void part_done(struct pf_op *op, int status, size_t bytes)
@@ -196,7 +196,7 @@ static void *placer_run(void *arg)
 {
     struct pf_placer *placer = arg;
     while (!pf_worker_stopping(&placer->worker) && !atomic_load(&placer->worker.status)) {
-        int events = pf_progress(placer->session->bulk.lane, BUDGET);
+        int events = pf_progress(placer->port->lane, BUDGET);
         if (events < 0) {
             fail(placer, events, "the bulk lane broke");
             break;
@@ -233,11 +233,14 @@ static void lay_out(struct pf_placer *placer)
     }
 }
 
-int pf_placer_open(struct pf_placer *placer, struct pf_session *session, struct pf_arrival *arrival)
+int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigned rail,
+                   struct pf_arrival *arrival)
 {
-    const struct pf_caps *caps = &session->device->caps;
+    struct pf_device *device = session->rails[rail].device;
+    const struct pf_caps *caps = &device->caps;
     memset(placer, 0, sizeof *placer);
     placer->session = session;
+    placer->port = &session->rails[rail].bulk;
     placer->arrival = arrival;
     placer->stages = session->options->stages;
     placer->stage_size = session->options->stage_size;
@@ -257,10 +260,10 @@ int pf_placer_open(struct pf_placer *placer, struct pf_session *session, struct 
     if (!placer->incoming || !placer->receives || !placer->memory || !placer->buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for %u stages", placer->stages);
     lay_out(placer);
-    error = pf_mr_reg(session->device, placer->memory, placer->memory_bytes, PF_REMOTE_WRITE,
+    error = pf_mr_reg(device, placer->memory, placer->memory_bytes, PF_REMOTE_WRITE,
                       &placer->memory_mr, &session->why);
     return error ? error
-                 : pf_mr_reg(session->device, placer->buffers, placer->buffer_bytes, PF_LOCAL_WRITE,
+                 : pf_mr_reg(device, placer->buffers, placer->buffer_bytes, PF_LOCAL_WRITE,
                              &placer->buffers_mr, &session->why);
 }
 
@@ -279,7 +282,7 @@ int pf_placer_start(struct pf_placer *placer)
 {
     const struct pf_options *options = placer->session->options;
     placer->idle = (struct pf_idle){
-        .lanes = {placer->session->bulk.lane},
+        .lanes = {placer->port->lane},
         .lane_count = 1,
         .fds = {placer->worker.stop_fd},
         .fd_count = 1,

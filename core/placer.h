@@ -35,6 +35,7 @@ struct pf_part_receive {
 struct pf_placer {
     struct pf_worker worker;
     struct pf_session *session;
+    struct pf_port *port; /* the bulk lane of its rail */
     struct pf_arrival *arrival;
     struct pf_idle idle;
     unsigned stages;
@@ -48,7 +49,7 @@ struct pf_placer {
     struct pf_mr *memory_mr, *buffers_mr;
 };
 
-int pf_placer_open(struct pf_placer *placer, struct pf_session *session,
+int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigned rail,
                    struct pf_arrival *arrival);
 int pf_placer_post_receives(struct pf_placer *placer);
 int pf_placer_start(struct pf_placer *placer);

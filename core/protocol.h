@@ -12,7 +12,7 @@
 #include "transport/transport.h"
 
 enum {
-    PF_PROTOCOL_VERSION = 1,
+    PF_PROTOCOL_VERSION = 2,
     PF_PROTOCOL_MAGIC = 0x59524650, /* "PFRY" */
     PF_RAILS_MAX = 8,
 };

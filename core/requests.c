@@ -253,8 +253,8 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
     requests->session = session;
     requests->arrival = arrival;
     requests->count = session->options->slots;
-    if (requests->count > session->device->caps.max_depth)
-        requests->count = session->device->caps.max_depth;
+    if (requests->count > pf_session_device(session)->caps.max_depth)
+        requests->count = pf_session_device(session)->caps.max_depth;
     pf_list_init(&requests->free);
     pf_list_init(&requests->filled);
     requests->buffer_bytes = (size_t)requests->count * (MESSAGE_BYTES + RECEIVE_BYTES);
@@ -265,10 +265,11 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
     if (!requests->slots || !requests->receives || !requests->pages || !requests->buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for %u slots", requests->count);
     lay_out(requests);
-    int error = pf_mr_reg(session->device, requests->pages, (size_t)requests->count * PF_PAGE_SIZE,
-                          PF_REMOTE_WRITE, &requests->pages_mr, &session->why);
+    int error = pf_mr_reg(pf_session_device(session), requests->pages,
+                          (size_t)requests->count * PF_PAGE_SIZE, PF_REMOTE_WRITE,
+                          &requests->pages_mr, &session->why);
     return error ? error
-                 : pf_mr_reg(session->device, requests->buffers, requests->buffer_bytes,
+                 : pf_mr_reg(pf_session_device(session), requests->buffers, requests->buffer_bytes,
                              PF_LOCAL_WRITE, &requests->buffers_mr, &session->why);
 }
 

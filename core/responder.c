@@ -40,7 +40,7 @@ static int post_page(struct pf_answer_send *send)
     char *page = pf_region_page(source->region, send->request.page);
     size_t covered;
     struct pf_sge sge = {
-        .mr = pf_source_memory_mr(source, send->request.page, &covered),
+        .mr = pf_source_memory_mr(source, 0, send->request.page, &covered),
         .addr = page,
         .len = page_size,
     };
@@ -235,7 +235,7 @@ int pf_responder_open(struct pf_responder *responder, struct pf_session *session
         return pf_why(&session->why, -ENOMEM, "no memory for the urgent lane's buffers");
     responder->buffers = buffers;
     lay_out(responder);
-    return pf_mr_reg(session->device, buffers, responder->buffer_bytes, PF_LOCAL_WRITE,
+    return pf_mr_reg(pf_session_device(session), buffers, responder->buffer_bytes, PF_LOCAL_WRITE,
                      &responder->mr, &session->why);
 }
 

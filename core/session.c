@@ -2,7 +2,6 @@
 #include "core/session.h"
 
 #include "base/clock.h"
-#include "core/backends.h"
 #include "core/worker.h"
 #include "pageferry.h"
 
@@ -16,158 +15,74 @@ enum {
     PING_EVERY_MS = 200,
 };
 
-static const char *const role_names[PF_ROLE_COUNT] = {"control", "urgent", "bulk"};
-
-/* ---- ports ----------------------------------------------------------------------------------- */
-
-static void port_connected(void *ctx, struct pf_endpoint *endpoint, const void *data, size_t len)
-{
-    (void)endpoint;
-    (void)data;
-    (void)len;
-    struct pf_port *port = ctx;
-    port->connected = true;
-}
-
-/* What a rejection says, as pf_destination writes it: a code and the beginning of a sentence. */
-static int rejection(struct pf_port *port, int status, const void *data, size_t len)
-{
-    struct pf_session *session = port->session;
-    if (status != -ECONNREFUSED || len < 2)
-        return pf_why(&session->why, status, "%s%sthe %s connection %s: %s",
-                      session->peer ? session->peer : "", session->peer ? ": " : "",
-                      role_names[port->role], port->connected ? "broke" : "could not be made",
-                      ferry_strerror(status));
-    uint8_t copy[PF_PRIVATE_DATA_MAX];
-    memcpy(copy, data, len);
-    int code = -(copy[0] | copy[1] << 8);
-    return pf_why(&session->why, code < 0 ? code : -ECONNREFUSED, "the destination refused: %.*s",
-                  (int)(len - 2), (const char *)copy + 2);
-}
-
-static void port_closed(void *ctx, struct pf_endpoint *endpoint, int status, const void *data,
-                        size_t len)
-{
-    (void)endpoint;
-    struct pf_port *port = ctx;
-    if (status == 0)
-        status = -ECONNRESET;
-    /* The urgent and bulk lanes have threads of their own: they may not write session->why. */
-    if (port->session->lanes_driven && !port->session->ended)
-        status = rejection(port, status, data, len);
-    atomic_store(&port->status, status);
-    pf_session_wake(port->session);
-}
-
-struct pf_endpoint_attr pf_port_attr(struct pf_port *port, unsigned sends, unsigned receives,
-                                     size_t receive_size)
-{
-    static const struct pf_endpoint_events events = {
-        .connected = port_connected,
-        .closed = port_closed,
-    };
-    return (struct pf_endpoint_attr){
-        .events = &events,
-        .ctx = port,
-        .send_depth = sends,
-        .recv_depth = receives,
-        .recv_size = receive_size,
-    };
-}
-
-static void port_init(struct pf_session *session, struct pf_port *port, enum pf_role role)
-{
-    *port = (struct pf_port){.session = session, .role = role};
-    atomic_init(&port->status, 0);
-}
-
-static void port_close(struct pf_port *port)
-{
-    if (port->endpoint)
-        pf_endpoint_close(port->endpoint);
-    port->endpoint = NULL;
-    if (port->lane)
-        pf_lane_close(port->lane);
-    port->lane = NULL;
-}
-
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-static int open_device(struct pf_session *session, const char *uri, bool for_listen)
+unsigned pf_session_ports(struct pf_session *session, struct pf_port *ports[PF_PORTS_MAX])
 {
-    const struct pf_transport *transport = pf_transport_find(pf_backends, uri);
-    if (!transport)
-        return pf_why(&session->why, -EPROTONOSUPPORT,
-                      "no transport answers \"%.100s\": see `pageferry probe` for those built in",
-                      uri);
-    struct pf_device_attr attr = {
-        .uri = uri,
-        .for_listen = for_listen,
-        .node = PF_NODE_ANY,
-        .transports = pf_backends,
-    };
-    return pf_device_open(transport, &attr, &session->device, &session->why);
+    unsigned count = 0;
+    ports[count++] = &session->control;
+    ports[count++] = &session->urgent;
+    for (unsigned i = 0; i < session->rail_count; i++)
+        ports[count++] = &session->rails[i].bulk;
+    return count;
 }
 
-static int open_lane(struct pf_session *session, struct pf_port *port)
+static void watch_ports(struct pf_session *session)
 {
-    unsigned depth = session->device->caps.max_depth;
-    /* The urgent lane may have all slots there can be: a request or two answers and a receive each.
-     */
-    struct pf_lane_attr attr = {
-        .depth =
-            port->role == PF_ROLE_URGENT ? 3 * (depth < PF_SLOTS_MAX ? depth : PF_SLOTS_MAX) : 0,
-    };
-    return pf_lane_open(session->device, &attr, &port->lane, &session->why);
-}
-
-/* The lanes that each session has anew, and the channel on the one that stays. */
-static int open_connections(struct pf_session *session)
-{
-    int error = open_lane(session, &session->urgent);
-    if (!error)
-        error = open_lane(session, &session->bulk);
-    if (!error)
-        error = pf_channel_init(&session->channel, session->device, &session->why);
+    struct pf_port *ports[PF_PORTS_MAX];
+    unsigned count = pf_session_ports(session, ports);
     session->idle = (struct pf_idle){
-        .lanes = {session->control.lane, session->urgent.lane, session->bulk.lane},
-        .lane_count = PF_ROLE_COUNT,
+        .lane_count = count,
         .fds = {session->wake_fd},
         .fd_count = 1,
         /* Setting up is a chat of many small turns: worth a short spin. */
         .spin_ns = session->options->wait == PF_WAIT_SPIN ? 20000 : 0,
     };
+    for (unsigned i = 0; i < count; i++)
+        session->idle.lanes[i] = ports[i]->lane;
+}
+
+static void init_ports(struct pf_session *session)
+{
+    pf_port_init(&session->control, session, PF_ROLE_CONTROL, 0);
+    pf_port_init(&session->urgent, session, PF_ROLE_URGENT, 0);
+    for (unsigned i = 0; i < session->rail_count; i++)
+        pf_port_init(&session->rails[i].bulk, session, PF_ROLE_BULK, i);
+}
+
+/* The lanes that each session has anew, and the channel on the one that stays. */
+static int open_connections(struct pf_session *session)
+{
+    int error = pf_port_open(&session->urgent, pf_session_device(session));
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_port_open(&session->rails[i].bulk, session->rails[i].device);
+    if (!error)
+        error = pf_channel_init(&session->channel, pf_session_device(session), &session->why);
+    watch_ports(session);
     return error;
 }
 
 int pf_session_open(struct pf_session *session, const char *uri, bool for_listen)
 {
-    port_init(session, &session->control, PF_ROLE_CONTROL);
-    port_init(session, &session->urgent, PF_ROLE_URGENT);
-    port_init(session, &session->bulk, PF_ROLE_BULK);
+    session->rail_count = 1;
+    init_ports(session);
     session->peer = for_listen ? NULL : uri;
     session->lanes_driven = true;
     session->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (session->wake_fd < 0)
         return pf_why(&session->why, -errno, "cannot make an eventfd: %s", strerror(errno));
-    int error = open_device(session, uri, for_listen);
+    int error = pf_rail_open(&session->rails[0], session, uri, for_listen);
     if (!error)
-        error = open_lane(session, &session->control);
+        error = pf_port_open(&session->control, pf_session_device(session));
     return error ? error : open_connections(session);
-}
-
-static void port_hang_up(struct pf_port *port)
-{
-    if (port->endpoint)
-        pf_endpoint_close(port->endpoint);
-    port->endpoint = NULL;
 }
 
 void pf_session_hang_up(struct pf_session *session)
 {
-    port_close(&session->urgent);
-    port_close(&session->bulk);
-    port_hang_up(&session->control);
+    pf_port_close(&session->urgent);
+    for (unsigned i = 0; i < session->rail_count; i++)
+        pf_port_close(&session->rails[i].bulk);
+    pf_port_hang_up(&session->control);
     /* The control lane stays, with the listener on it: it has to give the operations back. */
     while (session->control.lane && pf_channel_busy(&session->channel))
         if (pf_progress(session->control.lane, BUDGET) < 0)
@@ -178,9 +93,7 @@ int pf_session_renew(struct pf_session *session)
 {
     struct pf_lane *control = session->control.lane;
     pf_channel_free(&session->channel);
-    port_init(session, &session->control, PF_ROLE_CONTROL);
-    port_init(session, &session->urgent, PF_ROLE_URGENT);
-    port_init(session, &session->bulk, PF_ROLE_BULK);
+    init_ports(session);
     session->control.lane = control;
     session->lanes_driven = true;
     session->ended = session->peer_gave_up = false;
@@ -192,11 +105,10 @@ int pf_session_renew(struct pf_session *session)
 void pf_session_close(struct pf_session *session)
 {
     pf_session_hang_up(session);
-    port_close(&session->control);
+    pf_port_close(&session->control);
     pf_channel_free(&session->channel);
-    if (session->device)
-        pf_device_close(session->device);
-    session->device = NULL;
+    for (unsigned i = 0; i < session->rail_count; i++)
+        pf_rail_close(&session->rails[i]);
     if (session->wake_fd >= 0)
         close(session->wake_fd);
     session->wake_fd = -1;
@@ -221,11 +133,13 @@ void pf_session_wake(struct pf_session *session)
 
 static int drive_lanes(struct pf_session *session)
 {
+    struct pf_port *ports[PF_PORTS_MAX];
     int events = 0;
-    for (unsigned i = 0; i < session->idle.lane_count && i < PF_ROLE_COUNT; i++) {
+    pf_session_ports(session, ports);
+    for (unsigned i = 0; i < session->idle.lane_count; i++) {
         int n = pf_progress(session->idle.lanes[i], BUDGET);
         if (n < 0)
-            return pf_why(&session->why, n, "the %s lane broke: %s", role_names[i],
+            return pf_why(&session->why, n, "the %s lane broke: %s", pf_role_name(ports[i]->role),
                           ferry_strerror(n));
         events += n;
     }
@@ -235,18 +149,19 @@ static int drive_lanes(struct pf_session *session)
 /* The first failure among the connections; a hang-up after the end is none. */
 static int port_failure(struct pf_session *session)
 {
-    struct pf_port *const ports[] = {&session->control, &session->urgent, &session->bulk};
+    struct pf_port *ports[PF_PORTS_MAX];
+    unsigned count = pf_session_ports(session, ports);
     if (session->ended)
         return 0;
-    for (unsigned i = 0; i < PF_ROLE_COUNT; i++) {
+    for (unsigned i = 0; i < count; i++) {
         int status = atomic_load(&ports[i]->status);
         /* What the peer said before it hung up comes first: it may be the reason. */
         if (status &&
             (ports[i]->role != PF_ROLE_CONTROL || pf_list_empty(&session->channel.arrived)))
             return session->lanes_driven
                        ? status
-                       : pf_why(&session->why, status, "the %s connection broke: %s", role_names[i],
-                                ferry_strerror(status));
+                       : pf_why(&session->why, status, "the %s connection broke: %s",
+                                pf_role_name(ports[i]->role), ferry_strerror(status));
     }
     return 0;
 }

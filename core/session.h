@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One migration as both sides see it: the device, the three kinds of connection, and the control
+ * One migration as both sides see it: the rails, the three kinds of connection, and the control
  * conversation. Driven by the control thread; the urgent and bulk lanes are driven by it too until
  * their own threads take them over.
  */
@@ -11,32 +11,24 @@
 #include "core/counters.h"
 #include "core/idle.h"
 #include "core/options.h"
+#include "core/rail.h"
 #include "numa/placement.h"
 
-struct pf_session;
 struct pf_worker;
 
-/* One connection and its lane. */
-struct pf_port {
-    struct pf_session *session;
-    enum pf_role role;
-    unsigned rail;
-    struct pf_lane *lane;
-    struct pf_endpoint *endpoint;
-    bool connected;
-    /* 0 while the connection is well. Set by the lane's thread, read by the control thread. */
-    atomic_int status;
-};
+/* Engine threads: the one of the urgent lane, and one for each rail. */
+enum { PF_WORKERS_MAX = 1 + PF_RAILS_MAX };
 
 struct pf_session {
     const struct pf_options *options;
     struct pf_counters *counters;
-    struct pf_device *device;
-    struct pf_port control, urgent, bulk;
+    struct pf_rail rails[PF_RAILS_MAX];
+    unsigned rail_count;
+    struct pf_port control, urgent; /* on the first rail's device */
     struct pf_channel channel;
     struct pf_idle idle;
-    uint64_t id;                  /* random, names the session to the peer */
-    struct pf_worker *workers[2]; /* those initialised, for their failures */
+    uint64_t id;                               /* random, names the session to the peer */
+    struct pf_worker *workers[PF_WORKERS_MAX]; /* those initialised, for their failures */
     unsigned worker_count;
     int wake_fd;       /* eventfd: something for the control thread to look at */
     bool lanes_driven; /* the control thread drives urgent and bulk too */
@@ -63,9 +55,14 @@ int pf_session_renew(struct pf_session *session);
 /* Hang up and close the rest. */
 void pf_session_close(struct pf_session *session);
 
-/* The endpoint attributes for a port: events that keep the port's state, queue depths. */
-struct pf_endpoint_attr pf_port_attr(struct pf_port *port, unsigned sends, unsigned receives,
-                                     size_t receive_size);
+/* What carries the control and urgent lanes. */
+static inline struct pf_device *pf_session_device(const struct pf_session *session)
+{
+    return session->rails[0].device;
+}
+
+/* Every connection of the session, in this order: control, urgent, the rails'. Returns how many. */
+unsigned pf_session_ports(struct pf_session *session, struct pf_port *ports[PF_PORTS_MAX]);
 
 /* Give the urgent and bulk lanes to their own threads: the control thread stops driving them. */
 void pf_session_hand_over(struct pf_session *session);

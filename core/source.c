@@ -3,113 +3,17 @@
  * The source's side of a migration, from the first connection to the destination's word that every
  * page is there. One function a step; pf_source_thread() runs them in order.
  */
+#include "core/source.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/exit_status.h"
-#include "core/job.h"
-#include "core/mover.h"
-#include "core/responder.h"
-#include "core/session.h"
-#include "core/source_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-
-struct pf_source {
-    struct ferry_job *job;
-    struct pf_session session;
-    struct pf_source_memory memory;
-    struct pf_responder responder;
-    struct pf_mover mover;
-    uint64_t began_ns, paused_ns;
-    bool run_sent; /* from here on the job never goes on at this side */
-};
 
 static uint64_t since_us(uint64_t then)
 {
     return (pf_now_ns() - then) / 1000;
-}
-
-/* ---- connecting ------------------------------------------------------------------------------ */
-
-static int connect_port(struct pf_source *source, struct pf_port *port,
-                        const struct pf_endpoint_attr *attr)
-{
-    uint8_t greeting[PF_GREETING_BYTES];
-    struct pf_greeting fields = {
-        .version = PF_PROTOCOL_VERSION,
-        .role = (uint8_t)port->role,
-        .rail = (uint8_t)port->rail,
-        .session = source->session.id,
-    };
-    pf_greeting_pack(&fields, greeting);
-    return pf_connect(port->lane, source->job->uri, attr, greeting, sizeof greeting,
-                      &port->endpoint, &source->session.why);
-}
-
-static int wait_connected(struct pf_source *source, struct pf_port *port)
-{
-    uint64_t deadline = pf_now_ns() + source->session.options->connect_timeout_ms * 1000000ull;
-    while (!port->connected) {
-        int error = pf_session_step(&source->session);
-        if (error)
-            return error;
-        if (pf_now_ns() > deadline)
-            return pf_why(&source->session.why, -ETIMEDOUT,
-                          "%s did not answer within %.1f s (--connect-timeout)", source->job->uri,
-                          source->session.options->connect_timeout_ms / 1000.0);
-    }
-    return 0;
-}
-
-static int connect_control(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    if (getrandom(&session->id, sizeof session->id, 0) != sizeof session->id)
-        return pf_why(&session->why, -errno, "no random numbers: %s", strerror(errno));
-    int error = pf_session_open(session, source->job->uri, false);
-    if (error)
-        return error;
-    struct pf_endpoint_attr attr =
-        pf_port_attr(&session->control, PF_CHANNEL_SENDS, PF_CHANNEL_RECEIVES, PF_CHANNEL_MESSAGE);
-    error = connect_port(source, &session->control, &attr);
-    if (error)
-        return error;
-    error = pf_channel_attach(&session->channel, session->control.endpoint);
-    if (error)
-        return pf_why(&session->why, error, "cannot post receives for control messages: %s",
-                      ferry_strerror(error));
-    return wait_connected(source, &session->control);
-}
-
-static int connect_urgent(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    unsigned slots = source->responder.slots;
-    /* One answer for each slot, and one more while the last is not reported done yet. */
-    unsigned depth = session->device->caps.max_depth;
-    unsigned sends = 2 * slots < depth ? 2 * slots : depth;
-    struct pf_endpoint_attr attr = pf_port_attr(&session->urgent, sends, slots, 32);
-    int error = connect_port(source, &session->urgent, &attr);
-    if (!error)
-        error = pf_responder_post_receives(&source->responder);
-    return error ? error : wait_connected(source, &session->urgent);
-}
-
-static int connect_bulk(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    unsigned depth = session->device->caps.max_depth;
-    unsigned wanted = source->mover.stages * PF_STAGE_PARTS_MAX;
-    struct pf_endpoint_attr attr =
-        pf_port_attr(&session->bulk, wanted < depth ? wanted : depth, source->mover.stages, 32);
-    if (attr.send_depth > 256)
-        attr.send_depth = 256;
-    int error = connect_port(source, &session->bulk, &attr);
-    if (!error)
-        error = pf_mover_post_receives(&source->mover);
-    return error ? error : wait_connected(source, &session->bulk);
 }
 
 /* ---- comparing ------------------------------------------------------------------------------- */
@@ -126,7 +30,7 @@ static int say_hello(struct pf_source *source)
     pf_put_u32(&payload, job->regions.count);
     pf_put_u32(&payload, job->state.count);
     pf_put_u64(&payload, pf_regions_bytes(&job->regions));
-    pf_put_u32(&payload, 1); /* rails */
+    pf_put_u32(&payload, source->session.rail_count);
     return pf_session_commit(&source->session, PF_MSG_HELLO, &payload);
 }
 
@@ -171,54 +75,10 @@ static int introduce(struct pf_source *source)
     if (error)
         return error;
     source->responder.slots = pf_get_u32(&message.payload);
-    source->mover.stages = pf_get_u32(&message.payload);
-    source->mover.stage_size = pf_get_u64(&message.payload);
+    source->stages = pf_get_u32(&message.payload);
+    source->stage_size = pf_get_u64(&message.payload);
+    source->rails_accepted = pf_get_u32(&message.payload);
     return pf_session_check(&source->session, &message);
-}
-
-/* The destination decides how many slots and stages there are: it is its memory. */
-static int open_lanes(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    unsigned slots = source->responder.slots;
-    unsigned stages = source->mover.stages;
-    size_t stage_size = source->mover.stage_size;
-    if (slots == 0 || slots > PF_SLOTS_MAX || stages == 0 || stages > PF_STAGES_MAX ||
-        stage_size < PF_PAGE_SIZE || stage_size > (1 << 26) || stage_size % PF_PAGE_SIZE)
-        return pf_why(&session->why, -EPROTO,
-                      "the destination offers %u slots and %u stages of %zu bytes: no such thing",
-                      slots, stages, stage_size);
-    int error = pf_responder_open(&source->responder, session, slots);
-    if (!error)
-        error = pf_mover_open(&source->mover, session, &source->responder, stages, stage_size);
-    if (!error)
-        error = connect_urgent(source);
-    return error ? error : connect_bulk(source);
-}
-
-static int take_aim(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    struct pf_message message;
-    struct pf_rkey key;
-    uint8_t packed[PF_RKEY_BYTES];
-    int error = pf_session_expect(session, PF_MSG_ARENA, &message);
-    if (error)
-        return error;
-    uint64_t slots_addr = pf_get_u64(&message.payload);
-    uint32_t slot_size = pf_get_u32(&message.payload);
-    pf_get_bytes(&message.payload, packed, sizeof packed);
-    error = pf_rkey_unpack(session->urgent.endpoint, packed, &key);
-    pf_responder_aim(&source->responder, slots_addr, &key, slot_size);
-
-    uint64_t stages_addr = pf_get_u64(&message.payload);
-    pf_get_bytes(&message.payload, packed, sizeof packed);
-    if (!error)
-        error = pf_rkey_unpack(session->bulk.endpoint, packed, &key);
-    pf_mover_aim(&source->mover, stages_addr, &key);
-    if (error || slot_size < PF_PAGE_SIZE)
-        return pf_why(&session->why, -EPROTO, "the destination sent unusable keys");
-    return pf_session_check(session, &message);
 }
 
 /* ---- the switch ------------------------------------------------------------------------------ */
@@ -245,8 +105,12 @@ static int pause_job(struct pf_source *source)
 static int scan(struct pf_source *source)
 {
     uint64_t before = pf_now_ns();
-    int error = pf_source_memory_open(&source->memory, source->session.device,
-                                      &source->job->regions, &source->session.why);
+    struct pf_session *session = &source->session;
+    struct pf_device *devices[PF_RAILS_MAX];
+    for (unsigned i = 0; i < session->rail_count; i++)
+        devices[i] = session->rails[i].device;
+    int error = pf_source_memory_open(&source->memory, devices, session->rail_count,
+                                      &source->job->regions, &session->why);
     if (error)
         return error;
     pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
@@ -335,8 +199,8 @@ static int listen_and_run(struct pf_source *source)
     pf_job_set_phase(source->job, PF_PHASE_LISTENING);
     pf_session_hand_over(session);
     error = pf_responder_start(&source->responder, &source->memory);
-    if (!error)
-        error = pf_mover_start(&source->mover, &source->memory);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_mover_start(&source->movers[i], &source->memory);
     if (error)
         return error;
     uint64_t before = pf_now_ns();
@@ -428,11 +292,16 @@ struct step {
 static int run_steps(struct pf_source *source)
 {
     static const struct step steps[] = {
-        {connect_control, PF_PHASE_CONNECTING}, {introduce, PF_PHASE_ADVISE},
-        {open_lanes, PF_PHASE_ADVISE},          {take_aim, PF_PHASE_ADVISE},
-        {pause_job, PF_PHASE_ADVISE},           {scan, PF_PHASE_DISCARD},
-        {tell_unsent, PF_PHASE_DISCARD},        {tell_state, PF_PHASE_DISCARD},
-        {listen_and_run, PF_PHASE_DISCARD},     {follow, PF_PHASE_POSTCOPY},
+        {pf_source_connect, PF_PHASE_CONNECTING},
+        {introduce, PF_PHASE_ADVISE},
+        {pf_source_open_lanes, PF_PHASE_ADVISE},
+        {pf_source_take_aim, PF_PHASE_ADVISE},
+        {pause_job, PF_PHASE_ADVISE},
+        {scan, PF_PHASE_DISCARD},
+        {tell_unsent, PF_PHASE_DISCARD},
+        {tell_state, PF_PHASE_DISCARD},
+        {listen_and_run, PF_PHASE_DISCARD},
+        {follow, PF_PHASE_POSTCOPY},
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         pf_job_set_phase(source->job, steps[i].phase);
@@ -448,14 +317,13 @@ static void close_source(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     pf_worker_stop(&source->responder.worker);
-    pf_worker_stop(&source->mover.worker);
-    struct pf_device *device = session->device;
+    for (unsigned i = 0; i < PF_RAILS_MAX; i++)
+        pf_worker_stop(&source->movers[i].worker);
     pf_session_hang_up(session);
-    if (device) {
-        pf_responder_close(&source->responder);
-        pf_mover_close(&source->mover);
-        pf_source_memory_close(&source->memory);
-    }
+    pf_responder_close(&source->responder);
+    for (unsigned i = 0; i < PF_RAILS_MAX; i++)
+        pf_mover_close(&source->movers[i]);
+    pf_source_memory_close(&source->memory);
     pf_session_close(session);
 }
 
@@ -466,7 +334,9 @@ static void prepare(struct pf_source *source, struct ferry_job *job)
     pf_count_set(&counters->total_bytes, pf_regions_bytes(&job->regions));
     source->job = job;
     source->began_ns = pf_now_ns();
-    source->responder.worker.stop_fd = source->mover.worker.stop_fd = -1;
+    source->responder.worker.stop_fd = -1;
+    for (unsigned i = 0; i < PF_RAILS_MAX; i++)
+        source->movers[i].worker.stop_fd = -1;
     source->session = (struct pf_session){
         .options = &job->options,
         .counters = counters,

@@ -46,8 +46,19 @@ static int check_memlock(uint64_t needed, struct pf_why *why)
                   (double)limit.rlim_cur / (1 << 20), (double)needed / (1 << 20));
 }
 
-static int open_region(struct pf_source_region *source, const struct pf_region *region,
-                       struct pf_device *device, struct pf_why *why)
+static int open_registrations(struct pf_source_region *source, unsigned rail,
+                              struct pf_device *device, struct pf_why *why)
+{
+    const struct pf_region *region = source->region;
+    struct pf_registrations *own = &source->rails[rail];
+    if (!device->caps.needs_pinning)
+        return pf_mr_reg(device, region->addr, region->bytes, PF_LOCAL_READ, &own->whole, why);
+    own->chunks = calloc(source->chunk_count, sizeof *own->chunks);
+    return own->chunks ? 0 : pf_why(why, -ENOMEM, "no memory for the chunk table");
+}
+
+static int open_region(struct pf_source_memory *memory, struct pf_source_region *source,
+                       const struct pf_region *region, struct pf_why *why)
 {
     source->region = region;
     source->chunk_pages = PF_CHUNK_BYTES >> region->page_shift;
@@ -56,28 +67,42 @@ static int open_region(struct pf_source_region *source, const struct pf_region *
     if (error)
         return pf_why(why, error, "region \"%s\": no memory for its page set", region->name);
     error = pf_populated_scan(region, &source->unsent, why);
-    if (error)
-        return error;
-    if (!device->caps.needs_pinning)
-        return pf_mr_reg(device, region->addr, region->bytes, PF_LOCAL_READ, &source->whole, why);
-    source->chunks = calloc(source->chunk_count, sizeof *source->chunks);
-    return source->chunks ? 0 : pf_why(why, -ENOMEM, "no memory for the chunk table");
+    for (unsigned rail = 0; rail < memory->device_count && !error; rail++)
+        error = open_registrations(source, rail, memory->devices[rail], why);
+    return error;
 }
 
-int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *device,
-                          const struct pf_regions *regions, struct pf_why *why)
+/*
+ * What may be pinned at once. A rail registers what is unsent in a chunk when it gets there, so no
+ * page is pinned by two but in the chunks that one began and another finishes.
+ */
+static uint64_t pinned_bytes(struct pf_source_memory *memory)
 {
-    *memory = (struct pf_source_memory){.device = device};
+    unsigned pinning = 0;
+    for (unsigned rail = 0; rail < memory->device_count; rail++)
+        pinning += memory->devices[rail]->caps.needs_pinning;
+    if (pinning == 0)
+        return 0;
+    return pf_source_memory_unsent(memory) + (pinning - 1) * (uint64_t)PF_CHUNK_BYTES;
+}
+
+int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *const *devices,
+                          unsigned device_count, const struct pf_regions *regions,
+                          struct pf_why *why)
+{
+    *memory = (struct pf_source_memory){.device_count = device_count};
+    memcpy(memory->devices, devices, device_count * sizeof devices[0]);
     memory->regions = calloc(regions->count ? regions->count : 1, sizeof *memory->regions);
     if (!memory->regions)
         return pf_why(why, -ENOMEM, "no memory for the region table");
     for (unsigned i = 0; i < regions->count; i++) {
         memory->count = i + 1;
-        int error = open_region(&memory->regions[i], &regions->list[i], device, why);
+        int error = open_region(memory, &memory->regions[i], &regions->list[i], why);
         if (error)
             return error;
     }
-    return device->caps.needs_pinning ? check_memlock(pf_source_memory_unsent(memory), why) : 0;
+    uint64_t pinned = pinned_bytes(memory);
+    return pinned ? check_memlock(pinned, why) : 0;
 }
 
 static void close_chunk(struct pf_extents *extents)
@@ -89,15 +114,21 @@ static void close_chunk(struct pf_extents *extents)
     free(extents);
 }
 
+static void close_registrations(struct pf_registrations *own, size_t chunk_count)
+{
+    for (size_t chunk = 0; own->chunks && chunk < chunk_count; chunk++)
+        close_chunk(atomic_load(&own->chunks[chunk]));
+    free((void *)own->chunks);
+    if (own->whole)
+        pf_mr_dereg(own->whole);
+}
+
 void pf_source_memory_close(struct pf_source_memory *memory)
 {
     for (unsigned i = 0; i < memory->count; i++) {
         struct pf_source_region *source = &memory->regions[i];
-        for (size_t chunk = 0; source->chunks && chunk < source->chunk_count; chunk++)
-            close_chunk(atomic_load(&source->chunks[chunk]));
-        free((void *)source->chunks);
-        if (source->whole)
-            pf_mr_dereg(source->whole);
+        for (unsigned rail = 0; rail < memory->device_count; rail++)
+            close_registrations(&source->rails[rail], source->chunk_count);
         pf_pageset_free(&source->unsent);
     }
     free(memory->regions);
@@ -155,31 +186,35 @@ static struct pf_extents *register_chunk(struct pf_source_region *source, struct
     return extents;
 }
 
-void pf_source_memory_prepare(struct pf_source_region *source, struct pf_device *device,
+void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, unsigned rail,
                               size_t page)
 {
-    if (source->whole)
+    struct pf_source_region *source = &memory->regions[region];
+    struct pf_registrations *own = &source->rails[rail];
+    if (own->whole)
         return;
     size_t chunk = page / source->chunk_pages;
-    if (atomic_load_explicit(&source->chunks[chunk], memory_order_relaxed))
+    if (atomic_load_explicit(&own->chunks[chunk], memory_order_relaxed))
         return;
     size_t from = chunk * source->chunk_pages;
     size_t to = from + source->chunk_pages;
     if (to > source->unsent.pages)
         to = source->unsent.pages;
-    struct pf_extents *extents = register_chunk(source, device, from, to);
-    atomic_store_explicit(&source->chunks[chunk], extents, memory_order_release);
+    struct pf_extents *extents = register_chunk(source, memory->devices[rail], from, to);
+    atomic_store_explicit(&own->chunks[chunk], extents, memory_order_release);
 }
 
-struct pf_mr *pf_source_memory_mr(const struct pf_source_region *source, size_t page, size_t *pages)
+struct pf_mr *pf_source_memory_mr(const struct pf_source_region *source, unsigned rail, size_t page,
+                                  size_t *pages)
 {
+    const struct pf_registrations *own = &source->rails[rail];
     *pages = source->unsent.pages - page;
-    if (source->whole)
-        return source->whole;
+    if (own->whole)
+        return own->whole;
     size_t chunk = page / source->chunk_pages;
     size_t end = (chunk + 1) * source->chunk_pages;
     const struct pf_extents *extents =
-        atomic_load_explicit(&source->chunks[chunk], memory_order_acquire);
+        atomic_load_explicit(&own->chunks[chunk], memory_order_acquire);
     for (unsigned i = 0; extents && i < extents->count; i++) {
         const struct pf_extent *extent = &extents->list[i];
         if (page < extent->first) {

@@ -14,6 +14,7 @@
 #define PF_CORE_SOURCE_MEMORY_H
 
 #include "core/pageset.h"
+#include "core/protocol.h"
 #include "core/region.h"
 #include "transport/transport.h"
 
@@ -30,26 +31,34 @@ struct pf_extents {
     struct pf_extent list[];
 };
 
-struct pf_source_region {
-    const struct pf_region *region;
-    struct pf_pageset unsent;
+/* A region's registrations with one rail's device. */
+struct pf_registrations {
     struct pf_mr *whole; /* where registering costs nothing: one for all */
-    size_t chunk_pages, chunk_count;
     struct pf_extents *_Atomic *chunks;
 };
 
+struct pf_source_region {
+    const struct pf_region *region;
+    struct pf_pageset unsent;
+    size_t chunk_pages, chunk_count;
+    struct pf_registrations rails[PF_RAILS_MAX];
+};
+
 struct pf_source_memory {
-    struct pf_device *device;
+    struct pf_device *devices[PF_RAILS_MAX];
+    unsigned device_count;
     unsigned count;
     struct pf_source_region *regions;
 };
 
 /*
  * Find the populated pages (they become unsent) and prepare for sending. The job is paused and
- * stays so. -ENOMEM with a sentence if the memlock limit can't hold what has to be pinned.
+ * stays so. A device for each rail; the same one may be there twice. -ENOMEM with a sentence if
+ * the memlock limit can't hold what has to be pinned.
  */
-int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *device,
-                          const struct pf_regions *regions, struct pf_why *why);
+int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *const *devices,
+                          unsigned device_count, const struct pf_regions *regions,
+                          struct pf_why *why);
 
 /* After the endpoints that send from it are closed. */
 void pf_source_memory_close(struct pf_source_memory *memory);
@@ -57,17 +66,18 @@ void pf_source_memory_close(struct pf_source_memory *memory);
 uint64_t pf_source_memory_unsent(struct pf_source_memory *memory);
 
 /*
- * Register the chunk that holds a page, if it isn't yet. One thread (the mover) only. A chunk that
- * can't be registered stays so; its pages go through bounce buffers.
+ * Register the chunk that holds a page with a rail's device, if it isn't yet. One thread (the
+ * rail's mover) only. A chunk that can't be registered stays so; its pages go through bounce
+ * buffers.
  */
-void pf_source_memory_prepare(struct pf_source_region *region, struct pf_device *device,
+void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, unsigned rail,
                               size_t page);
 
 /*
- * The registration that covers a page, and in *pages for how many pages from there on it does; NULL
- * if it is not registered (yet), and how far that holds. Any thread.
+ * The registration with a rail's device that covers a page, and in *pages for how many pages from
+ * there on it does; NULL if it is not registered (yet), and how far that holds. Any thread.
  */
-struct pf_mr *pf_source_memory_mr(const struct pf_source_region *region, size_t page,
+struct pf_mr *pf_source_memory_mr(const struct pf_source_region *region, unsigned rail, size_t page,
                                   size_t *pages);
 
 #endif

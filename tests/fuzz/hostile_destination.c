@@ -44,11 +44,12 @@ static void complete_at_once(struct peer *peer)
 
 static void accepted_of(struct peer *peer, uint32_t slots, uint32_t stages, uint64_t size)
 {
-    uint8_t bytes[16];
+    uint8_t bytes[20];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u32(&wire, slots);
     pf_put_u32(&wire, stages);
     pf_put_u64(&wire, size);
+    pf_put_u32(&wire, 1); /* rails */
     peer_say(peer, PF_MSG_ACCEPTED, bytes, sizeof bytes);
 }
 
@@ -138,7 +139,7 @@ static void credit(struct peer *peer, uint16_t stage, uint16_t generation)
     pf_put_u32(&wire, PF_PROTOCOL_MAGIC);
     pf_put_u16(&wire, stage);
     pf_put_u16(&wire, generation);
-    peer_send(peer, &peer->session.bulk, bytes, sizeof bytes);
+    peer_send(peer, &peer->session.rails[0].bulk, bytes, sizeof bytes);
 }
 
 static void credit_not_due(struct peer *peer)
@@ -158,7 +159,7 @@ static void credit_of_old_generation(struct peer *peer)
 
 static void junk_credit(struct peer *peer)
 {
-    peer_send(peer, &peer->session.bulk, "credit please", 13);
+    peer_send(peer, &peer->session.rails[0].bulk, "credit please", 13);
 }
 
 static void truncated_progress(struct peer *peer)

@@ -251,7 +251,7 @@ static void junk_answer(struct peer *peer)
 
 static void message_on_the_bulk_lane(struct peer *peer)
 {
-    peer_send(peer, &peer->session.bulk, "junk", 4);
+    peer_send(peer, &peer->session.rails[0].bulk, "junk", 4);
 }
 
 /* A stage's header with one run, and its immediate. */
@@ -260,7 +260,7 @@ static void fill(struct peer *peer, struct pf_stage_run run, struct pf_stage_imm
     uint8_t bytes[PF_RUN_BYTES + RIG_PAGE] = {0};
     pf_stage_run_pack(&run, bytes);
     uint64_t to = peer->stages_at + (uint64_t)pf_stage_header_at(1);
-    peer_write(peer, &peer->session.bulk, bytes, sizeof bytes, to, &peer->stages_key,
+    peer_write(peer, &peer->session.rails[0].bulk, bytes, sizeof bytes, to, &peer->stages_key,
                pf_stage_to_imm(imm));
 }
 

@@ -47,7 +47,7 @@ static void receive_done(struct pf_op *op, int status, size_t bytes)
         note_bulk(peer, op);
     else
         peer->answers++;
-    post_receive(receive, bulk ? &peer->session.bulk : &peer->session.urgent);
+    post_receive(receive, bulk ? &peer->session.rails[0].bulk : &peer->session.urgent);
 }
 
 static void send_done(struct pf_op *op, int status, size_t bytes)
@@ -88,8 +88,8 @@ static int open_peer(struct peer *peer, const char *uri, bool for_listen)
     peer->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     lay_out(peer);
-    return pf_mr_reg(peer->session.device, peer->memory, MEMORY, PF_REMOTE_WRITE, &peer->mr,
-                     &peer->session.why);
+    return pf_mr_reg(pf_session_device(&peer->session), peer->memory, MEMORY, PF_REMOTE_WRITE,
+                     &peer->mr, &peer->session.why);
 }
 
 void peer_free(struct peer *peer)
@@ -297,14 +297,14 @@ static int hear_arena(struct peer *peer)
     pf_rkey_unpack(peer->session.urgent.endpoint, key, &peer->slots_key);
     peer->stages_at = pf_get_u64(&message.payload);
     pf_get_bytes(&message.payload, key, sizeof key);
-    return pf_rkey_unpack(peer->session.bulk.endpoint, key, &peer->stages_key);
+    return pf_rkey_unpack(peer->session.rails[0].bulk.endpoint, key, &peer->stages_key);
 }
 
 static int source_lanes(struct peer *peer, const char *uri)
 {
     int error = connect_port(peer, &peer->session.urgent, uri);
     if (!error)
-        error = connect_port(peer, &peer->session.bulk, uri);
+        error = connect_port(peer, &peer->session.rails[0].bulk, uri);
     return error ? error : hear_arena(peer);
 }
 
@@ -360,7 +360,7 @@ static void on_request(void *ctx, struct pf_request *request, const void *data, 
     }
     struct pf_port *port = greeting.role == PF_ROLE_CONTROL  ? &session->control
                            : greeting.role == PF_ROLE_URGENT ? &session->urgent
-                                                             : &session->bulk;
+                                                             : &session->rails[0].bulk;
     struct pf_endpoint_attr attr = pf_port_attr(port, 64, PEER_RECEIVES, PF_CHANNEL_MESSAGE);
     if (pf_accept(request, port->lane, &attr, NULL, 0, &port->endpoint, &session->why))
         return;
@@ -390,11 +390,12 @@ static int await_port(struct peer *peer, const struct pf_port *port)
 
 static void say_accepted(struct peer *peer)
 {
-    uint8_t bytes[16];
+    uint8_t bytes[20];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u32(&wire, PEER_SLOTS);
     pf_put_u32(&wire, PEER_STAGES);
     pf_put_u64(&wire, PEER_STAGE_SIZE);
+    pf_put_u32(&wire, 1); /* rails */
     say(peer, PF_MSG_ACCEPTED, &wire, bytes);
 }
 
@@ -407,7 +408,7 @@ static void say_arena(struct peer *peer)
     pf_put_u64(&wire, (uintptr_t)peer->memory + SLOTS_AT);
     pf_put_u32(&wire, RIG_PAGE);
     pf_put_bytes(&wire, key, sizeof key);
-    pf_rkey_pack(peer->mr, peer->session.bulk.endpoint, key);
+    pf_rkey_pack(peer->mr, peer->session.rails[0].bulk.endpoint, key);
     pf_put_u64(&wire, (uintptr_t)peer->memory + STAGES_AT);
     pf_put_bytes(&wire, key, sizeof key);
     say(peer, PF_MSG_ARENA, &wire, bytes);
@@ -442,7 +443,7 @@ static int destination_step(struct peer *peer, enum peer_step step)
     case PEER_LANES:
         error = await_port(peer, &peer->session.urgent);
         if (!error)
-            error = await_port(peer, &peer->session.bulk);
+            error = await_port(peer, &peer->session.rails[0].bulk);
         if (!error)
             say_arena(peer);
         return error;

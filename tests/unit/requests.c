@@ -85,9 +85,9 @@ static void connect_far(struct stand *stand)
                           0);
     CU_ASSERT_EQUAL_FATAL(
         pf_connect(port->lane, "inproc://requests", &attr, NULL, 0, &port->endpoint, NULL), 0);
-    CU_ASSERT_EQUAL_FATAL(
-        pf_mr_reg(stand->far.device, stand, sizeof *stand, PF_LOCAL_WRITE, &stand->far_mr, NULL),
-        0);
+    CU_ASSERT_EQUAL_FATAL(pf_mr_reg(pf_session_device(&stand->far), stand, sizeof *stand,
+                                    PF_LOCAL_WRITE, &stand->far_mr, NULL),
+                          0);
     for (int i = 0; i < RECEIVES; i++) {
         struct far_receive *receive = &stand->receives[i];
         receive->op.done = far_received;

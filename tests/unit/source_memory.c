@@ -130,9 +130,9 @@ static void registers_all_at_once_where_it_is_free(void)
     size_t covered;
     set_up(&stand, false);
     touch(&stand, 5, 1);
-    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, stand.device, stand.regions, NULL),
-                          0);
-    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(&stand.memory.regions[0], 7, &covered));
+    CU_ASSERT_EQUAL_FATAL(
+        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
+    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(&stand.memory.regions[0], 0, 7, &covered));
     CU_ASSERT_EQUAL(covered, PAGES - 7);
     CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), PAGE);
     take_down(&stand);
@@ -148,31 +148,31 @@ static void pins_only_what_is_used(void)
     touch(&stand, 70, 5);          /* too short to be worth a registration */
     touch(&stand, 500, 30);        /* another */
     touch(&stand, CHUNK - 20, 40); /* across the border of two chunks */
-    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, stand.device, stand.regions, NULL),
-                          0);
+    CU_ASSERT_EQUAL_FATAL(
+        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
     struct pf_source_region *source = &stand.memory.regions[0];
     CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), 125 * PAGE);
-    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 10, &covered)); /* not yet */
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 0, 10, &covered)); /* not yet */
     CU_ASSERT_EQUAL(covered, CHUNK - 10);
-    pf_source_memory_prepare(source, stand.device, 10);
-    const struct pf_mr *mr = pf_source_memory_mr(source, 10, &covered);
+    pf_source_memory_prepare(&stand.memory, 0, 0, 10);
+    const struct pf_mr *mr = pf_source_memory_mr(source, 0, 10, &covered);
     CU_ASSERT_EQUAL(covered, 50);
     if (!mr)
         CU_FAIL_FATAL("the first run has no registration");
     CU_ASSERT_EQUAL(mr->len, 50 * PAGE);
     CU_ASSERT_PTR_EQUAL(mr->addr, pf_region_page(stand.region, 10));
-    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 9, &covered));
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 0, 9, &covered));
     CU_ASSERT_EQUAL(covered, 1);
-    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 60, &covered));
-    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 70, &covered));
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 0, 60, &covered));
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 0, 70, &covered));
     CU_ASSERT_EQUAL(covered, 430);
-    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, 502, &covered));
+    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, 0, 502, &covered));
     CU_ASSERT_EQUAL(covered, 28);
-    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, CHUNK - 20, &covered));
+    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, 0, CHUNK - 20, &covered));
     CU_ASSERT_EQUAL(covered, 20); /* ends with the chunk */
-    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, CHUNK, &covered));
-    pf_source_memory_prepare(source, stand.device, CHUNK + 1);
-    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, CHUNK, &covered));
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 0, CHUNK, &covered));
+    pf_source_memory_prepare(&stand.memory, 0, 0, CHUNK + 1);
+    CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(source, 0, CHUNK, &covered));
     CU_ASSERT_EQUAL(covered, 20);
     take_down(&stand);
 }
@@ -186,11 +186,11 @@ static void scattered_pages_fit(void)
     set_up(&stand, true);
     for (size_t i = 0; i < CHUNK; i += 17)
         touch(&stand, i, 16);
-    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, stand.device, stand.regions, NULL),
-                          0);
-    pf_source_memory_prepare(&stand.memory.regions[0], stand.device, 0);
+    CU_ASSERT_EQUAL_FATAL(
+        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
+    pf_source_memory_prepare(&stand.memory, 0, 0, 0);
     for (size_t i = 0; i < CHUNK; i += 17)
-        missing += !pf_source_memory_mr(&stand.memory.regions[0], i, &covered) || covered != 16;
+        missing += !pf_source_memory_mr(&stand.memory.regions[0], 0, i, &covered) || covered != 16;
     CU_ASSERT_EQUAL(missing, 0);
     take_down(&stand);
 }
@@ -212,13 +212,13 @@ static void refused_registration_is_remembered(void)
     const struct pf_transport *real = stand.device->transport;
     refusing.mr_reg = refuse;
     touch(&stand, 0, 32);
-    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, stand.device, stand.regions, NULL),
-                          0);
+    CU_ASSERT_EQUAL_FATAL(
+        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
     stand.device->transport = &refusing;
-    pf_source_memory_prepare(&stand.memory.regions[0], stand.device, 0);
+    pf_source_memory_prepare(&stand.memory, 0, 0, 0);
     stand.device->transport = real;
-    pf_source_memory_prepare(&stand.memory.regions[0], stand.device, 0);
-    CU_ASSERT_PTR_NULL(pf_source_memory_mr(&stand.memory.regions[0], 0, &covered));
+    pf_source_memory_prepare(&stand.memory, 0, 0, 0);
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(&stand.memory.regions[0], 0, 0, &covered));
     CU_ASSERT_EQUAL(covered, CHUNK);
     take_down(&stand);
 }
@@ -234,7 +234,7 @@ static int open_with_a_low_limit(void)
     if (setrlimit(RLIMIT_MEMLOCK, &limit) || (geteuid() == 0 && setuid(65534)))
         return 77;
     prctl(PR_SET_DUMPABLE, 1); /* as one who logged in that way: /proc/self is his own */
-    int error = pf_source_memory_open(&stand.memory, stand.device, stand.regions, &why);
+    int error = pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, &why);
     return error == -ENOMEM && strstr(why.text, "RLIMIT_MEMLOCK is 0.1 MiB, 0.4 MiB needed") &&
                    strstr(why.text, "ulimit -l")
                ? 0

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a session's connections are made of. A rail is one NIC with the bulk lane on it; the first
+ * rail's device carries the control and urgent lanes, too.
+ */
+#ifndef PF_CORE_RAIL_H
+#define PF_CORE_RAIL_H
+
+#include "core/protocol.h"
+
+#include <stdatomic.h>
+
+struct pf_session;
+
+/* One connection and its lane. */
+struct pf_port {
+    struct pf_session *session;
+    enum pf_role role;
+    unsigned rail;
+    struct pf_lane *lane;
+    struct pf_endpoint *endpoint;
+    bool connected;
+    /* 0 while the connection is well. Set by the lane's thread, read by the control thread. */
+    atomic_int status;
+};
+
+struct pf_rail {
+    struct pf_device *device;
+    struct pf_port bulk;
+};
+
+enum { PF_PORTS_MAX = 2 + PF_RAILS_MAX };
+
+/* "control", "urgent", "bulk". */
+const char *pf_role_name(enum pf_role role);
+
+void pf_port_init(struct pf_port *port, struct pf_session *session, enum pf_role role,
+                  unsigned rail);
+
+/* Open a port's lane on a device. Nothing is connected yet. */
+int pf_port_open(struct pf_port *port, struct pf_device *device);
+
+/* The endpoint attributes for a port: events that keep the port's state, queue depths. */
+struct pf_endpoint_attr pf_port_attr(struct pf_port *port, unsigned sends, unsigned receives,
+                                     size_t receive_size);
+
+/* Close the connection: no write of the peer lands any more. The lane's owner only. */
+void pf_port_hang_up(struct pf_port *port);
+
+/* Hang up and close the lane. */
+void pf_port_close(struct pf_port *port);
+
+/* Open the device that a URI names (for_listen), or that leads to it. */
+int pf_rail_open(struct pf_rail *rail, struct pf_session *session, const char *uri,
+                 bool for_listen);
+
+/* After its lanes are closed and its registrations returned. */
+void pf_rail_close(struct pf_rail *rail);
+
+#endif

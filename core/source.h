@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The source's side of a migration: what its files share. source_connect.c makes the connections,
+ * source.c does the rest in order.
+ */
+#ifndef PF_CORE_SOURCE_H
+#define PF_CORE_SOURCE_H
+
+#include "core/job.h"
+#include "core/mover.h"
+#include "core/responder.h"
+#include "core/session.h"
+#include "core/source_memory.h"
+
+struct pf_source {
+    struct ferry_job *job;
+    struct pf_session session;
+    struct pf_source_memory memory;
+    struct pf_responder responder;
+    struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */
+    /* The destination's word: it is its memory. */
+    unsigned stages, rails_accepted;
+    uint64_t stage_size;
+    uint64_t began_ns, paused_ns;
+    bool run_sent; /* from here on the job never goes on at this side */
+};
+
+/* Open the device and connect the control lane. */
+int pf_source_connect(struct pf_source *source);
+
+/* After ACCEPTED: connect the urgent lane and the rails. */
+int pf_source_open_lanes(struct pf_source *source);
+
+/* Take the destination's word where slots and stages are. */
+int pf_source_take_aim(struct pf_source *source);
+
+#endif

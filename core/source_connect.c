@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The source's connections: control first, the others once the destination has accepted the job. */
+#include "base/clock.h"
+#include "core/source.h"
+#include "pageferry.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+static int connect_port(struct pf_source *source, struct pf_port *port,
+                        const struct pf_endpoint_attr *attr)
+{
+    uint8_t greeting[PF_GREETING_BYTES];
+    struct pf_greeting fields = {
+        .version = PF_PROTOCOL_VERSION,
+        .role = (uint8_t)port->role,
+        .rail = (uint8_t)port->rail,
+        .session = source->session.id,
+    };
+    pf_greeting_pack(&fields, greeting);
+    return pf_connect(port->lane, source->job->uri, attr, greeting, sizeof greeting,
+                      &port->endpoint, &source->session.why);
+}
+
+static int wait_connected(struct pf_source *source, struct pf_port *port)
+{
+    uint64_t deadline = pf_now_ns() + source->session.options->connect_timeout_ms * 1000000ull;
+    while (!port->connected) {
+        int error = pf_session_step(&source->session);
+        if (error)
+            return error;
+        if (pf_now_ns() > deadline)
+            return pf_why(&source->session.why, -ETIMEDOUT,
+                          "%s did not answer within %.1f s (--connect-timeout)", source->job->uri,
+                          source->session.options->connect_timeout_ms / 1000.0);
+    }
+    return 0;
+}
+
+int pf_source_connect(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    if (getrandom(&session->id, sizeof session->id, 0) != sizeof session->id)
+        return pf_why(&session->why, -errno, "no random numbers: %s", strerror(errno));
+    int error = pf_session_open(session, source->job->uri, false);
+    if (error)
+        return error;
+    struct pf_endpoint_attr attr =
+        pf_port_attr(&session->control, PF_CHANNEL_SENDS, PF_CHANNEL_RECEIVES, PF_CHANNEL_MESSAGE);
+    error = connect_port(source, &session->control, &attr);
+    if (error)
+        return error;
+    error = pf_channel_attach(&session->channel, session->control.endpoint);
+    if (error)
+        return pf_why(&session->why, error, "cannot post receives for control messages: %s",
+                      ferry_strerror(error));
+    return wait_connected(source, &session->control);
+}
+
+static int connect_urgent(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    unsigned slots = source->responder.slots;
+    /* One answer for each slot, and one more while the last is not reported done yet. */
+    unsigned depth = pf_session_device(session)->caps.max_depth;
+    unsigned sends = 2 * slots < depth ? 2 * slots : depth;
+    struct pf_endpoint_attr attr = pf_port_attr(&session->urgent, sends, slots, 32);
+    int error = connect_port(source, &session->urgent, &attr);
+    if (!error)
+        error = pf_responder_post_receives(&source->responder);
+    return error ? error : wait_connected(source, &session->urgent);
+}
+
+static int connect_rail(struct pf_source *source, unsigned index)
+{
+    struct pf_rail *rail = &source->session.rails[index];
+    struct pf_mover *mover = &source->movers[index];
+    unsigned depth = rail->device->caps.max_depth;
+    unsigned wanted = mover->stages * PF_STAGE_PARTS_MAX;
+    struct pf_endpoint_attr attr =
+        pf_port_attr(&rail->bulk, wanted < depth ? wanted : depth, mover->stages, 32);
+    if (attr.send_depth > 256)
+        attr.send_depth = 256;
+    int error = connect_port(source, &rail->bulk, &attr);
+    if (!error)
+        error = pf_mover_post_receives(mover);
+    return error ? error : wait_connected(source, &rail->bulk);
+}
+
+/* The destination decides how many there are of everything: it is its memory. */
+static int check_offer(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    unsigned slots = source->responder.slots;
+    unsigned stages = source->stages;
+    unsigned rails = source->rails_accepted;
+    uint64_t stage_size = source->stage_size;
+    if (slots == 0 || slots > PF_SLOTS_MAX || stages == 0 || stages > PF_STAGES_MAX ||
+        stage_size < PF_PAGE_SIZE || stage_size > (1 << 26) || stage_size % PF_PAGE_SIZE)
+        return pf_why(&session->why, -EPROTO,
+                      "the destination offers %u slots and %u stages of %llu bytes: no such thing",
+                      slots, stages, (unsigned long long)stage_size);
+    if (rails == 0 || rails > session->rail_count)
+        return pf_why(&session->why, -EPROTO,
+                      "the destination offers %u rails of %u: no such thing", rails,
+                      session->rail_count);
+    return 0;
+}
+
+int pf_source_open_lanes(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    int error = check_offer(source);
+    if (!error)
+        error = pf_responder_open(&source->responder, session, source->responder.slots);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_mover_open(&source->movers[i], session, i, &source->responder, source->stages,
+                              source->stage_size);
+    if (!error)
+        error = connect_urgent(source);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = connect_rail(source, i);
+    return error;
+}
+
+static int aim_mover(struct pf_source *source, unsigned rail, struct pf_wire *payload)
+{
+    struct pf_rkey key = {0};
+    uint8_t packed[PF_RKEY_BYTES];
+    uint64_t stages_addr = pf_get_u64(payload);
+    pf_get_bytes(payload, packed, sizeof packed);
+    int error = pf_rkey_unpack(source->session.rails[rail].bulk.endpoint, packed, &key);
+    pf_mover_aim(&source->movers[rail], stages_addr, &key);
+    return error;
+}
+
+int pf_source_take_aim(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    struct pf_message message;
+    struct pf_rkey key = {0};
+    uint8_t packed[PF_RKEY_BYTES];
+    int error = pf_session_expect(session, PF_MSG_ARENA, &message);
+    if (error)
+        return error;
+    uint64_t slots_addr = pf_get_u64(&message.payload);
+    uint32_t slot_size = pf_get_u32(&message.payload);
+    pf_get_bytes(&message.payload, packed, sizeof packed);
+    error = pf_rkey_unpack(session->urgent.endpoint, packed, &key);
+    pf_responder_aim(&source->responder, slots_addr, &key, slot_size);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = aim_mover(source, i, &message.payload);
+    if (error || slot_size < PF_PAGE_SIZE)
+        return pf_why(&session->why, -EPROTO, "the destination sent unusable keys");
+    return pf_session_check(session, &message);
+}
