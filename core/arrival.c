@@ -15,9 +15,14 @@ enum { STEP_PAGES = 16 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int open_region(struct pf_arriving *arriving, const struct pf_region *region)
+static int open_region(struct pf_arrival *arrival, unsigned id, const struct pf_region *region)
 {
+    struct pf_arriving *arriving = &arrival->list[id];
     arriving->region = region;
+    arriving->home = &arrival->own;
+    pf_target_show(
+        &arrival->own,
+        &(struct pf_view){.addr = (uintptr_t)region->addr, .bytes = region->bytes, .region = id});
     int error = pf_pageset_init(&arriving->missing, pf_region_pages(region));
     return error ? error : pf_pageset_init(&arriving->requested, pf_region_pages(region));
 }
@@ -35,15 +40,18 @@ int pf_arrival_open(struct pf_arrival *arrival, struct pf_regions *regions,
     };
     arrival->zeros = calloc(1, PF_PAGE_SIZE);
     arrival->list = calloc(regions->count ? regions->count : 1, sizeof *arrival->list);
-    if (!arrival->list || !arrival->zeros)
+    if (pf_target_init(&arrival->own, &arrival->uffd, true, regions->count) || !arrival->list ||
+        !arrival->zeros)
         return pf_why(why, -ENOMEM, "no memory for the region table");
     for (unsigned i = 0; i < regions->count; i++) {
         arrival->count = i + 1;
-        if (open_region(&arrival->list[i], &regions->list[i]))
+        if (open_region(arrival, i, &regions->list[i]))
             return pf_why(why, -ENOMEM, "no memory for the page sets of region \"%s\"",
                           regions->list[i].name);
     }
-    int error = pf_uffd_open(&arrival->uffd, wanted, why);
+    int error = pf_targets_open(&arrival->targets, &arrival->gate, why);
+    if (!error)
+        error = pf_uffd_open(&arrival->uffd, wanted, why);
     return error ? error : pf_uffd_probe(&arrival->uffd, why);
 }
 
@@ -51,6 +59,8 @@ void pf_arrival_close(struct pf_arrival *arrival)
 {
     pf_arrival_disarm(arrival);
     pf_uffd_close(&arrival->uffd);
+    pf_targets_close(&arrival->targets);
+    pf_target_free(&arrival->own);
     for (unsigned i = 0; i < arrival->count; i++) {
         pf_pageset_free(&arrival->list[i].missing);
         pf_pageset_free(&arrival->list[i].requested);
@@ -172,16 +182,63 @@ static size_t missing_ahead(struct pf_arriving *arriving, struct pf_placing *pla
     return run.pages < placing->run.pages ? run.pages : placing->run.pages;
 }
 
-static int fill(struct pf_arrival *arrival, struct pf_arriving *arriving,
-                const struct pf_placing *placing, size_t bytes, size_t *done)
+/* Where pages go: an address behind a userfaultfd, and how many pages are contiguous there. */
+struct spot {
+    const struct pf_uffd *uffd;
+    char *to;
+    size_t pages; /* 0: nothing shows them any more */
+};
+
+static struct spot find_spot(const struct pf_arrival *arrival, const struct pf_arriving *arriving,
+                             size_t page)
 {
-    char *to = pf_region_page(arriving->region, placing->run.first);
+    unsigned shift = arriving->region->page_shift;
+    const struct pf_target *home = arriving->home;
+    if (home == &arrival->own)
+        return (struct spot){home->uffd, pf_region_page(arriving->region, page),
+                             pf_region_pages(arriving->region) - page};
+    uint64_t offset = (uint64_t)page << shift;
+    const struct pf_view *view =
+        pf_target_shows(home, (unsigned)(arriving - arrival->list), offset);
+    if (!view)
+        return (struct spot){home->uffd, NULL, 0};
+    uint64_t into = offset - view->offset;
+    return (struct spot){home->uffd, (char *)(uintptr_t)(view->addr + into),
+                         (size_t)((view->bytes - into) >> shift)};
+}
+
+static int fill(struct pf_arrival *arrival, struct pf_arriving *arriving,
+                const struct pf_placing *placing, const struct spot *spot, size_t bytes,
+                size_t *done)
+{
+    *done = 0;
+    if (spot->pages == 0)
+        return PF_PLACED_UNMAPPED;
     if (placing->from)
-        return pf_uffd_copy(&arrival->uffd, to, placing->from, bytes, done);
+        return pf_uffd_copy(spot->uffd, spot->to, placing->from, bytes, done);
     if (atomic_load_explicit(&arriving->zeropage, memory_order_relaxed))
-        return pf_uffd_zero(&arrival->uffd, to, bytes, done);
-    return pf_uffd_copy(&arrival->uffd, to, arrival->zeros, pf_region_page_size(arriving->region),
+        return pf_uffd_zero(spot->uffd, spot->to, bytes, done);
+    return pf_uffd_copy(spot->uffd, spot->to, arrival->zeros, pf_region_page_size(arriving->region),
                         done);
+}
+
+/* Pages are in the file now: who waits for them elsewhere looks again. Inside the gate. */
+static void wake_watchers(struct pf_arrival *arrival, unsigned region, struct pf_run run)
+{
+    unsigned shift = arrival->list[region].region->page_shift;
+    uint64_t from = (uint64_t)run.first << shift;
+    uint64_t to = from + ((uint64_t)run.pages << shift);
+    for (unsigned i = 0; i < arrival->targets.count; i++) {
+        const struct pf_target *target = arrival->targets.list[i];
+        for (unsigned v = 0; !target->home && v < target->count; v++) {
+            const struct pf_view *view = &target->views[v];
+            uint64_t first = from > view->offset ? from : view->offset;
+            uint64_t last = view->offset + view->bytes < to ? view->offset + view->bytes : to;
+            if (view->region == region && first < last)
+                pf_uffd_wake(target->uffd, (void *)(uintptr_t)(view->addr + (first - view->offset)),
+                             (size_t)(last - first));
+        }
+    }
 }
 
 /* Place up to a step of missing pages. 0: made headway. */
@@ -192,23 +249,25 @@ static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
     size_t pages = missing_ahead(arriving, placing);
     if (pages == 0)
         return 0;
+    struct spot spot = find_spot(arrival, arriving, placing->run.first);
+    if (pages > spot.pages)
+        pages = spot.pages ? spot.pages : 1;
     size_t done;
-    int result = fill(arrival, arriving, placing, pages << shift, &done);
+    int result = fill(arrival, arriving, placing, &spot, pages << shift, &done);
     /* The kernel wants a range inside one mapping, and a region may lie in several. */
     bool single = pages == 1;
     if (result == PF_PLACED_UNMAPPED && done == 0 && !single) {
         single = true;
-        result = fill(arrival, arriving, placing, (size_t)1 << shift, &done);
+        result = fill(arrival, arriving, placing, &spot, (size_t)1 << shift, &done);
     }
     struct pf_run placed = {placing->run.first, done >> shift};
     /* The page where it stopped is settled too, unless only the border of a mapping was there. */
     if (result == PF_PLACED_EXISTS || (result == PF_PLACED_UNMAPPED && single))
         placed.pages++;
     if (result == PF_PLACED_EXISTS)
-        pf_uffd_wake(&arrival->uffd,
-                     pf_region_page(arriving->region, placed.first + placed.pages - 1),
-                     (size_t)1 << shift);
+        pf_uffd_wake(spot.uffd, spot.to + ((placed.pages - 1) << shift), (size_t)1 << shift);
     pf_arrival_received(arrival, placing->region, placed);
+    wake_watchers(arrival, placing->region, placed);
     pf_count(&arrival->counters->received_bytes, done);
     advance(placing, shift, placed.pages);
     if (result == PF_PLACED_AGAIN)

@@ -11,10 +11,9 @@
 #define PF_CORE_ARRIVAL_H
 
 #include "core/counters.h"
-#include "core/gate.h"
 #include "core/pageset.h"
 #include "core/region.h"
-#include "core/uffd.h"
+#include "core/targets.h"
 
 enum pf_incoming_state {
     PF_INCOMING_NONE,
@@ -27,6 +26,7 @@ enum pf_incoming_state {
 
 struct pf_arriving {
     const struct pf_region *region;
+    struct pf_target *home;      /* where its pages are placed */
     struct pf_pageset missing;   /* not received */
     struct pf_pageset requested; /* asked for on the urgent lane; the fault thread's own */
     atomic_bool zeropage;        /* UFFDIO_ZEROPAGE works here */
@@ -38,6 +38,8 @@ struct pf_arrival {
     struct pf_arriving *list;
     unsigned count;
     struct pf_uffd uffd;
+    struct pf_target own;      /* our own process; its userfaultfd is `uffd` */
+    struct pf_targets targets; /* and others */
     struct pf_gate gate;
     atomic_bool given_up; /* nobody reads events any more: placers don't wait for that */
     struct pf_counters *counters;

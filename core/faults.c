@@ -16,70 +16,77 @@ static int bad_fault(struct pf_fault_thread *faults, uint64_t address)
                   (unsigned long long)address);
 }
 
-/* The job touched a page that isn't there. */
-static int on_fault(struct pf_fault_thread *faults, uint64_t address, uint64_t now)
+/*
+ * The page was received meanwhile, never used at the source, or given back by the job: it reads
+ * zeros unless something is there.
+ */
+static int place_zero(struct pf_fault_thread *faults, const struct pf_target *target, char *to,
+                      size_t bytes)
+{
+    size_t done;
+    int result = pf_uffd_zero(target->uffd, to, bytes, &done);
+    if (result == PF_PLACED_EXISTS || result == PF_PLACED_AGAIN)
+        /* AGAIN: the thread faults once more, after the event that is in the way. */
+        pf_uffd_wake(target->uffd, to, bytes);
+    return result < 0 ? pf_why(&faults->worker.why, result, "a zero page could not be placed") : 0;
+}
+
+/* A page that isn't there was touched. */
+static int on_fault(struct pf_fault_thread *faults, struct pf_target *target, uint64_t address,
+                    uint64_t now)
 {
     struct pf_arrival *arrival = faults->arrival;
-    int id = pf_regions_find(arrival->regions, (void *)(uintptr_t)address, faults->last_region);
-    if (id < 0)
+    const struct pf_view *view = pf_target_find(target, address);
+    if (!view)
         return bad_fault(faults, address);
-    faults->last_region = id;
     pf_count(&arrival->counters->faults, 1);
 
-    struct pf_arriving *arriving = &arrival->list[id];
-    size_t page =
-        (size_t)(address - (uintptr_t)arriving->region->addr) >> arriving->region->page_shift;
-    if (!pf_pageset_has(&arriving->missing, page)) {
-        /* Received meanwhile, never used at the source, or given back by the job: it reads zeros
-         * unless something is there. */
-        size_t done;
-        char *to = pf_region_page(arriving->region, page);
-        int result =
-            pf_uffd_zero(&arrival->uffd, to, (size_t)1 << arriving->region->page_shift, &done);
-        if (result == PF_PLACED_EXISTS || result == PF_PLACED_AGAIN)
-            /* AGAIN: the thread faults once more, after the event that is in the way. */
-            pf_uffd_wake(&arrival->uffd, to, (size_t)1 << arriving->region->page_shift);
-        return result < 0 ? pf_why(&faults->worker.why, result, "a zero page could not be placed")
-                          : 0;
-    }
+    struct pf_arriving *arriving = &arrival->list[view->region];
+    size_t bytes = pf_region_page_size(arriving->region);
+    size_t page = (size_t)(view->offset + (address - view->addr)) >> arriving->region->page_shift;
+    if (!pf_pageset_has(&arriving->missing, page))
+        return place_zero(faults, target, (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1)),
+                          bytes);
     if (!pf_pageset_add(&arriving->requested, page)) {
         pf_count(&arrival->counters->duplicates, 1);
         return 0;
     }
-    struct pf_wish wish = {(unsigned)id, page, now};
+    struct pf_wish wish = {view->region, page, now};
     pf_requests_wish(&faults->requests, &wish);
     return 0;
 }
 
-/* The job gave pages back (madvise, munmap): what the source still has of them is not wanted. */
-static void on_given_back(struct pf_fault_thread *faults, uint64_t start, uint64_t end)
+/* Pages were given back (madvise, munmap): what the source still has of them is not wanted. */
+static void on_given_back(struct pf_fault_thread *faults, struct pf_target *target, uint64_t start,
+                          uint64_t end)
 {
     struct pf_arrival *arrival = faults->arrival;
-    for (unsigned i = 0; i < arrival->count; i++) {
-        const struct pf_region *region = arrival->list[i].region;
-        uint64_t from = (uintptr_t)region->addr;
-        uint64_t to = from + region->bytes;
-        if (start >= to || end <= from)
+    for (unsigned i = 0; target->home && i < target->count; i++) {
+        const struct pf_view *view = &target->views[i];
+        const struct pf_region *region = arrival->list[view->region].region;
+        uint64_t mask = pf_region_page_size(region) - 1;
+        uint64_t first = start > view->addr ? start & ~mask : view->addr;
+        uint64_t last = (end + mask) & ~mask;
+        if (last > view->addr + view->bytes)
+            last = view->addr + view->bytes;
+        if (first >= last)
             continue;
-        uint64_t first = start > from ? start - from : 0;
-        uint64_t last = (end < to ? end : to) - from;
-        size_t page = (size_t)(first >> region->page_shift);
-        size_t after = (size_t)((last + pf_region_page_size(region) - 1) >> region->page_shift);
-        struct pf_run run = {page, after - page};
-        pf_arrival_received(arrival, i, run);
+        struct pf_run run = {(size_t)((view->offset + first - view->addr) >> region->page_shift),
+                             (size_t)((last - first) >> region->page_shift)};
+        pf_arrival_received(arrival, view->region, run);
         /* Another thread may wait for one of them: it faults again and gets zeros. */
-        pf_uffd_wake(&arrival->uffd, pf_region_page(region, run.first),
-                     run.pages << region->page_shift);
+        pf_uffd_wake(target->uffd, (void *)(uintptr_t)first, (size_t)(last - first));
         pf_count(&arrival->counters->given_back_pages, run.pages);
     }
 }
 
-static int on_event(struct pf_fault_thread *faults, const struct uffd_msg *message)
+static int on_event(struct pf_fault_thread *faults, struct pf_target *target,
+                    const struct uffd_msg *message)
 {
     switch (message->event) {
     case UFFD_EVENT_REMOVE:
     case UFFD_EVENT_UNMAP:
-        on_given_back(faults, message->arg.remove.start, message->arg.remove.end);
+        on_given_back(faults, target, message->arg.remove.start, message->arg.remove.end);
         return 0;
     case UFFD_EVENT_REMAP:
         return pf_why(&faults->worker.why, -EFAULT,
@@ -93,17 +100,18 @@ static int on_event(struct pf_fault_thread *faults, const struct uffd_msg *messa
  * Read a batch of messages. What the job gave back is marked before the gate opens again. Returns
  * the number read, 0 when there was nothing.
  */
-static int read_messages(struct pf_fault_thread *faults, struct uffd_msg messages[BATCH])
+static int read_messages(struct pf_fault_thread *faults, struct pf_target *target,
+                         struct uffd_msg messages[BATCH])
 {
     struct pf_gate *gate = &faults->arrival->gate;
     pf_gate_close(gate);
-    ssize_t got = read(faults->arrival->uffd.fd, messages, BATCH * sizeof messages[0]);
+    ssize_t got = read(target->uffd->fd, messages, BATCH * sizeof messages[0]);
     int error = got < 0 ? errno : 0;
     int count = got > 0 ? (int)((size_t)got / sizeof messages[0]) : 0;
     int result = 0;
     for (int i = 0; i < count && !result; i++)
         if (messages[i].event != UFFD_EVENT_PAGEFAULT)
-            result = on_event(faults, &messages[i]);
+            result = on_event(faults, target, &messages[i]);
     pf_gate_open(gate);
     if (result)
         return result;
@@ -115,25 +123,49 @@ static int read_messages(struct pf_fault_thread *faults, struct uffd_msg message
     return count;
 }
 
-static int serve_faults(struct pf_fault_thread *faults)
+static int serve_target(struct pf_fault_thread *faults, struct pf_target *target)
 {
     struct uffd_msg messages[BATCH];
     if (!pf_requests_room(&faults->requests, BATCH))
         return 0; /* they wait in the kernel */
     uint64_t before = pf_now_ns();
-    int count = read_messages(faults, messages);
+    int count = read_messages(faults, target, messages);
     if (count <= 0)
         return count;
     uint64_t now = pf_now_ns();
     pf_histogram_add(&faults->requests.read, now - before);
     for (int i = 0; i < count; i++) {
         int error = messages[i].event == UFFD_EVENT_PAGEFAULT
-                        ? on_fault(faults, messages[i].arg.pagefault.address, now)
+                        ? on_fault(faults, target, messages[i].arg.pagefault.address, now)
                         : 0;
         if (error)
             return error;
     }
     return count;
+}
+
+/* Our own process first; then those others that have something to say. */
+static int serve_faults(struct pf_fault_thread *faults)
+{
+    struct pf_targets *targets = &faults->arrival->targets;
+    struct pf_target *ready[BATCH];
+    int served = serve_target(faults, &faults->arrival->own);
+    if (served < 0)
+        return served;
+    unsigned count = pf_targets_ready(targets, ready, BATCH);
+    for (unsigned i = 0; i < count; i++) {
+        int more = serve_target(faults, ready[i]);
+        if (more < 0 && ready[i]->home)
+            return more;
+        if (more < 0) {
+            /* One client's trouble is nobody else's. */
+            faults->worker.why.text[0] = '\0';
+            pf_targets_fail(targets, ready[i], more);
+        } else {
+            served += more;
+        }
+    }
+    return served;
 }
 
 /* One look at everything. The number of things done, 0, or -errno. */
@@ -157,6 +189,7 @@ static int look(struct pf_fault_thread *faults)
     if (read < 0)
         return read;
     unsigned settled = pf_requests_advance(&faults->requests);
+    settled += pf_targets_obey(&faults->arrival->targets);
     if (faults->requests.status) {
         faults->worker.why = faults->requests.why;
         return faults->requests.status;
@@ -192,7 +225,6 @@ int pf_fault_thread_open(struct pf_fault_thread *faults, struct pf_session *sess
 {
     faults->session = session;
     faults->arrival = arrival;
-    faults->last_region = -1;
     int error = pf_worker_init(&faults->worker, session);
     return error ? error : pf_requests_open(&faults->requests, session, arrival);
 }
@@ -203,8 +235,9 @@ int pf_fault_thread_start(struct pf_fault_thread *faults)
     faults->idle = (struct pf_idle){
         .lanes = {faults->session->urgent.lane},
         .lane_count = 1,
-        .fds = {faults->arrival->uffd.fd, faults->worker.stop_fd},
-        .fd_count = 2,
+        .fds = {faults->arrival->uffd.fd, faults->worker.stop_fd, faults->arrival->targets.epoll_fd,
+                faults->arrival->targets.command_fd},
+        .fd_count = 4,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
     };
     return pf_worker_start(&faults->worker, "pf-faults", fault_thread_run, faults);

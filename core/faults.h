@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The destination's fault thread: reads faults from the userfaultfd, asks for pages, places them.
+ * The destination's fault thread: reads faults from the userfaultfds, asks for pages, places them.
  *
- * One thread polls both the userfaultfd and the urgent lane, so that nothing is handed over on the
+ * One thread polls both the userfaultfds and the urgent lane, so that nothing is handed over on the
  * way of a fault. It never allocates, frees, logs, calls madvise or takes a lock that a thread
  * touching job memory can hold: any of these could make it wait for a fault that only it can serve.
  */
@@ -20,7 +20,6 @@ struct pf_fault_thread {
     struct pf_idle idle;
     unsigned looks;
     unsigned patience; /* looks to go before yielding: an answer may be there any moment */
-    int last_region;   /* of the last fault: the next is likely there too */
 };
 
 int pf_fault_thread_open(struct pf_fault_thread *faults, struct pf_session *session,

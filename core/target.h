@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A target: a userfaultfd whose faults are served here, and how addresses in the memory behind it
+ * lead to pages of regions. Our own process is one; other processes hand theirs over.
+ *
+ * A region has one *home*: the target into which its pages are placed. A *watcher* shows the same
+ * memory without owning it (another process that maps the region's memfd): nothing is placed
+ * there, its waiting threads are woken once the page is in the file.
+ *
+ * Who may touch one: before it is handed to the fault thread and after it came back, its owner.
+ * In between the fault thread changes it with the gate closed (core/gate.h), and placers read
+ * it inside the gate.
+ */
+#ifndef PF_CORE_TARGET_H
+#define PF_CORE_TARGET_H
+
+#include "core/uffd.h"
+
+#include <stdatomic.h>
+
+/* A piece of a target's address space that shows a piece of a region. */
+struct pf_view {
+    uint64_t addr, bytes;
+    unsigned region;
+    uint64_t offset; /* of addr, in the region */
+};
+
+enum pf_target_state {
+    PF_TARGET_IDLE,   /* its owner's */
+    PF_TARGET_SERVED, /* the fault thread's */
+    PF_TARGET_FAILED, /* given back by the fault thread: see status */
+};
+
+struct pf_target {
+    const struct pf_uffd *uffd;
+    bool home;             /* pages are placed here; else it watches */
+    struct pf_view *views; /* in order of address, none overlap */
+    unsigned count, room;
+    unsigned last;    /* the view of the last fault: the next is likely there too */
+    atomic_int state; /* enum pf_target_state */
+    int status;       /* why it failed; valid once state says so */
+};
+
+/* Room for so many views; there is never more. uffd stays the caller's. -ENOMEM. */
+int pf_target_init(struct pf_target *target, const struct pf_uffd *uffd, bool home, unsigned room);
+void pf_target_free(struct pf_target *target);
+
+/* -EEXIST it overlaps another view, -ENOSPC. */
+int pf_target_show(struct pf_target *target, const struct pf_view *view);
+
+/* The view that holds an address, or NULL. */
+const struct pf_view *pf_target_find(struct pf_target *target, uint64_t addr);
+
+/* The view that shows a place of a region, or NULL. If several do, the lowest address. */
+const struct pf_view *pf_target_shows(const struct pf_target *target, unsigned region,
+                                      uint64_t offset);
+
+#endif
