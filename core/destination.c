@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/exit_status.h"
+#include "core/progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -229,24 +230,12 @@ static void measure(struct pf_destination *destination)
 
 static int tell_progress(struct pf_destination *destination, unsigned type)
 {
-    struct pf_counters *counters = &destination->job->counters;
     struct pf_wire payload;
     measure(destination);
     int error = pf_session_begin(&destination->session, &payload);
     if (error)
         return error;
-    pf_put_u64(&payload, pf_count_get(&counters->remaining_bytes));
-    pf_put_u64(&payload, pf_count_get(&counters->received_bytes));
-    pf_put_u64(&payload, pf_count_get(&counters->faults));
-    pf_put_u64(&payload, pf_count_get(&counters->duplicates));
-    pf_put_u64(&payload, pf_count_get(&counters->given_back_pages));
-    pf_put_u64(&payload, pf_count_get(&counters->service_p50_ns));
-    pf_put_u64(&payload, pf_count_get(&counters->service_p99_ns));
-    pf_put_u64(&payload, pf_count_get(&counters->service_p999_ns));
-    pf_put_u64(&payload, pf_count_get(&counters->read_p50_ns));
-    pf_put_u64(&payload, pf_count_get(&counters->request_p50_ns));
-    pf_put_u64(&payload, pf_count_get(&counters->answer_p50_ns));
-    pf_put_u64(&payload, pf_count_get(&counters->place_p50_ns));
+    pf_progress_put(&payload, &destination->job->counters);
     destination->told_ns = pf_now_ns();
     return pf_session_commit(&destination->session, type, &payload);
 }

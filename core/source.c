@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/exit_status.h"
+#include "core/progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -236,19 +237,7 @@ static int listen_and_run(struct pf_source *source)
 
 static int take_progress(struct pf_source *source, struct pf_message *message)
 {
-    struct pf_counters *counters = &source->job->counters;
-    pf_count_set(&counters->remaining_bytes, pf_get_u64(&message->payload));
-    pf_count_set(&counters->received_bytes, pf_get_u64(&message->payload));
-    pf_count_set(&counters->faults, pf_get_u64(&message->payload));
-    pf_count_set(&counters->duplicates, pf_get_u64(&message->payload));
-    pf_count_set(&counters->given_back_pages, pf_get_u64(&message->payload));
-    pf_count_set(&counters->service_p50_ns, pf_get_u64(&message->payload));
-    pf_count_set(&counters->service_p99_ns, pf_get_u64(&message->payload));
-    pf_count_set(&counters->service_p999_ns, pf_get_u64(&message->payload));
-    pf_count_set(&counters->read_p50_ns, pf_get_u64(&message->payload));
-    pf_count_set(&counters->request_p50_ns, pf_get_u64(&message->payload));
-    pf_count_set(&counters->answer_p50_ns, pf_get_u64(&message->payload));
-    pf_count_set(&counters->place_p50_ns, pf_get_u64(&message->payload));
+    pf_progress_get(&message->payload, &source->job->counters);
     return pf_session_check(&source->session, message);
 }
 
