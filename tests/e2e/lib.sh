@@ -48,6 +48,8 @@ job() {
     local fifo=$work/$1.in fd
     rm -f "$fifo"
     mkfifo "$fifo"
+    # The log of an earlier job of that name says "ready" already.
+    : >"$work/$1.log"
     "$FAKE_JOB" "$1" "$2" <"$fifo" >"$work/$1.log" &
     job_pid=$!
     exec {fd}>"$fifo"
