@@ -154,6 +154,8 @@ enum pf_incoming_state pf_arrival_set_state(struct pf_arrival *arrival,
 void pf_arrival_received(struct pf_arrival *arrival, unsigned region, struct pf_run run)
 {
     size_t n = pf_pageset_remove_run(&arrival->list[region].missing, run);
+    if (arrival->blocked)
+        pf_blocked_end(arrival->blocked, region, run);
     if (n > 0 && atomic_fetch_sub(&arrival->missing_pages, n) == n) {
         ssize_t written = write(arrival->done_fd, &(uint64_t){1}, sizeof(uint64_t));
         (void)written;

@@ -10,6 +10,7 @@
 #ifndef PF_CORE_ARRIVAL_H
 #define PF_CORE_ARRIVAL_H
 
+#include "core/blocked.h"
 #include "core/counters.h"
 #include "core/pageset.h"
 #include "core/region.h"
@@ -43,6 +44,7 @@ struct pf_arrival {
     struct pf_gate gate;
     atomic_bool given_up; /* nobody reads events any more: placers don't wait for that */
     struct pf_counters *counters;
+    struct pf_blocked *blocked;   /* who waited for how long; NULL: nobody wants to know */
     _Atomic size_t missing_pages; /* over all regions */
     atomic_int state;             /* enum pf_incoming_state */
     char *zeros;                  /* a page of zeros, where ZEROPAGE doesn't work */

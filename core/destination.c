@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/exit_status.h"
-#include "core/progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@ static int probe(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     int error = pf_arrival_open(&destination->arrival, &destination->job->regions,
                                 session->counters, session->wake_fd, &session->why);
+    destination->arrival.blocked = &destination->job->blocked;
     return error ? error : pf_arrival_probe(&destination->arrival, &session->why);
 }
 
@@ -204,42 +204,6 @@ static int run_job(struct pf_destination *destination)
 
 /* ---- post-copy ------------------------------------------------------------------------------- */
 
-static void measure(struct pf_destination *destination)
-{
-    const struct pf_requests *requests = &destination->faults.requests;
-    struct pf_counters *counters = &destination->job->counters;
-    const struct {
-        _Atomic uint64_t *counter;
-        const struct pf_histogram *histogram;
-        double share;
-    } figures[] = {
-        {&counters->service_p50_ns, &requests->service, 0.5},
-        {&counters->service_p99_ns, &requests->service, 0.99},
-        {&counters->service_p999_ns, &requests->service, 0.999},
-        {&counters->read_p50_ns, &requests->read, 0.5},
-        {&counters->request_p50_ns, &requests->request, 0.5},
-        {&counters->answer_p50_ns, &requests->answer, 0.5},
-        {&counters->place_p50_ns, &requests->place, 0.5},
-    };
-    for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
-        pf_count_set(figures[i].counter,
-                     (uint64_t)(pf_histogram_us(figures[i].histogram, figures[i].share) * 1000));
-    pf_count_set(&counters->remaining_bytes,
-                 (uint64_t)atomic_load(&destination->arrival.missing_pages) * PF_PAGE_SIZE);
-}
-
-static int tell_progress(struct pf_destination *destination, unsigned type)
-{
-    struct pf_wire payload;
-    measure(destination);
-    int error = pf_session_begin(&destination->session, &payload);
-    if (error)
-        return error;
-    pf_progress_put(&payload, &destination->job->counters);
-    destination->told_ns = pf_now_ns();
-    return pf_session_commit(&destination->session, type, &payload);
-}
-
 static int attend(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
@@ -249,7 +213,7 @@ static int attend(struct pf_destination *destination)
         return pf_why(&session->why, -EPROTO, "the source spoke out of turn (%s)",
                       pf_message_name(message.type));
     if (got == 0 && pf_now_ns() - destination->told_ns > session->options->progress_ms * 1000000ull)
-        got = tell_progress(destination, PF_MSG_PROGRESS);
+        got = pf_destination_tell_progress(destination);
     return got < 0 ? got : pf_session_step(session);
 }
 
@@ -296,7 +260,7 @@ static void part(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_message message;
     /* The job has all it needs: a source that is gone by now changes nothing here. */
-    if (tell_progress(destination, PF_MSG_COMPLETE) == 0 &&
+    if (pf_destination_tell_complete(destination) == 0 &&
         pf_session_expect(session, PF_MSG_BYE, &message) == 0)
         pf_session_linger(session);
 }
@@ -335,6 +299,7 @@ static int prepare(struct pf_destination *destination)
 {
     struct ferry_job *job = destination->job;
     pf_counters_reset(&job->counters);
+    pf_blocked_reset(&job->blocked);
     pf_count_set(&job->counters.total_bytes, pf_regions_bytes(&job->regions));
     pf_job_uncommit(job);
     destination->arrival.uffd.fd = -1;

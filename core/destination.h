@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The destination's side of a migration: what its three files share. destination_accept.c takes
- * connections, destination_compare.c compares the two jobs, destination.c does the rest in order.
+ * The destination's side of a migration: what its files share. destination_accept.c takes
+ * connections, destination_compare.c compares the two jobs, destination_report.c tells how it goes,
+ * destination.c does the rest in order.
  */
 #ifndef PF_CORE_DESTINATION_H
 #define PF_CORE_DESTINATION_H
@@ -51,5 +52,9 @@ void pf_destination_stop_listening(struct pf_destination *destination);
  * error with a sentence that names it.
  */
 int pf_destination_compare(struct pf_destination *destination);
+
+/* Tell the source how it goes; and at the end, that nothing is missing and who waited how long. */
+int pf_destination_tell_progress(struct pf_destination *destination);
+int pf_destination_tell_complete(struct pf_destination *destination);
 
 #endif

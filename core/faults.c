@@ -31,11 +31,37 @@ static int place_zero(struct pf_fault_thread *faults, const struct pf_target *ta
     return result < 0 ? pf_why(&faults->worker.why, result, "a zero page could not be placed") : 0;
 }
 
+/*
+ * A page that was not missing was seen to. It counts for its thread all the same: that has waited
+ * for it.
+ */
+static int settle(struct pf_fault_thread *faults, const struct pf_target *target, char *to,
+                  size_t bytes, uint32_t tid, uint64_t now)
+{
+    int error = place_zero(faults, target, to, bytes);
+    if (faults->arrival->blocked)
+        pf_blocked_settled(faults->arrival->blocked, tid, pf_now_ns() - now);
+    return error;
+}
+
+/* From here on the thread waits for a page that is to come. */
+static void begin_wait(struct pf_arrival *arrival, uint32_t tid, unsigned region, size_t page,
+                       uint64_t now)
+{
+    if (!arrival->blocked)
+        return;
+    pf_blocked_begin(arrival->blocked, tid, region, page, now);
+    if (!pf_pageset_has(&arrival->list[region].missing, page))
+        pf_blocked_end(arrival->blocked, region, (struct pf_run){page, 1});
+}
+
 /* A page that isn't there was touched. */
-static int on_fault(struct pf_fault_thread *faults, struct pf_target *target, uint64_t address,
-                    uint64_t now)
+static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
+                    const struct uffd_msg *message, uint64_t now)
 {
     struct pf_arrival *arrival = faults->arrival;
+    uint64_t address = message->arg.pagefault.address;
+    uint32_t tid = message->arg.pagefault.feat.ptid;
     const struct pf_view *view = pf_target_find(target, address);
     if (!view)
         return bad_fault(faults, address);
@@ -45,8 +71,9 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target, ui
     size_t bytes = pf_region_page_size(arriving->region);
     size_t page = (size_t)(view->offset + (address - view->addr)) >> arriving->region->page_shift;
     if (!pf_pageset_has(&arriving->missing, page))
-        return place_zero(faults, target, (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1)),
-                          bytes);
+        return settle(faults, target, (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1)), bytes,
+                      tid, now);
+    begin_wait(arrival, tid, view->region, page, now);
     if (!pf_pageset_add(&arriving->requested, page)) {
         pf_count(&arrival->counters->duplicates, 1);
         return 0;
@@ -136,7 +163,7 @@ static int serve_target(struct pf_fault_thread *faults, struct pf_target *target
     pf_histogram_add(&faults->requests.read, now - before);
     for (int i = 0; i < count; i++) {
         int error = messages[i].event == UFFD_EVENT_PAGEFAULT
-                        ? on_fault(faults, target, messages[i].arg.pagefault.address, now)
+                        ? on_fault(faults, target, &messages[i], now)
                         : 0;
         if (error)
             return error;

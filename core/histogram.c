@@ -32,6 +32,22 @@ void pf_histogram_add(struct pf_histogram *histogram, uint64_t ns)
                           memory_order_relaxed);
 }
 
+void pf_histogram_add_shared(struct pf_histogram *histogram, uint64_t ns)
+{
+    atomic_fetch_add_explicit(&histogram->cells[cell_of(ns)], 1, memory_order_relaxed);
+}
+
+void pf_histogram_reset(struct pf_histogram *histogram)
+{
+    for (unsigned i = 0; i < PF_HISTOGRAM_CELLS; i++)
+        atomic_store_explicit(&histogram->cells[i], 0, memory_order_relaxed);
+}
+
+uint64_t pf_histogram_from(unsigned cell)
+{
+    return cell > 0 ? cell_top(cell - 1) + 1 : 0;
+}
+
 double pf_histogram_us(const struct pf_histogram *histogram, double share)
 {
     uint64_t total = 0;

@@ -20,6 +20,15 @@ struct pf_histogram {
 /* One thread only. Durations above about 18 minutes count as that. */
 void pf_histogram_add(struct pf_histogram *histogram, uint64_t ns);
 
+/* The same for a histogram that several threads fill: a little dearer. */
+void pf_histogram_add_shared(struct pf_histogram *histogram, uint64_t ns);
+
+/* Forget everything. */
+void pf_histogram_reset(struct pf_histogram *histogram);
+
+/* The smallest duration, in nanoseconds, that falls in a cell. */
+uint64_t pf_histogram_from(unsigned cell);
+
 /* The duration in microseconds below which the given share (0.5, 0.99) lies; 0 when empty. */
 double pf_histogram_us(const struct pf_histogram *histogram, double share);
 

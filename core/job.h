@@ -3,6 +3,7 @@
 #ifndef PF_CORE_JOB_H
 #define PF_CORE_JOB_H
 
+#include "core/blocked.h"
 #include "core/counters.h"
 #include "core/options.h"
 #include "core/region.h"
@@ -58,6 +59,7 @@ struct ferry_job {
     unsigned notifier_count;
     unsigned hold; /* the job thread's own: safe points up to the one that waits; 0: none does */
     struct pf_counters counters;
+    struct pf_blocked blocked;
     struct pf_placement placement;
 
     char incoming[PF_URI_MAX]; /* where to listen; empty: the job starts here */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/job_record.h"
 
+#include "core/blocked_report.h"
 #include "core/job.h"
 
 #include <stdio.h>
@@ -64,6 +65,9 @@ struct json_object *pf_job_status_record(struct ferry_job *job, const char *even
 #define PF_COUNTER_JSON(name) add_counter(record, #name, pf_count_get(&job->counters.name));
     PF_COUNTERS(PF_COUNTER_JSON)
 #undef PF_COUNTER_JSON
+    /* Too long to be repeated with each record of progress. */
+    if (strcmp(event, "progress") != 0)
+        pf_blocked_add_json(record, &job->blocked);
     return record;
 }
 

@@ -37,7 +37,8 @@ static const char *const message_names[PF_MSG_TYPE_END] = {
     [PF_MSG_ACCEPTED] = "accepted", [PF_MSG_ARENA] = "arena",     [PF_MSG_UNSENT] = "unsent",
     [PF_MSG_STATE] = "state",       [PF_MSG_LISTEN] = "listen",   [PF_MSG_LISTENING] = "listening",
     [PF_MSG_RUN] = "run",           [PF_MSG_RUNNING] = "running", [PF_MSG_PROGRESS] = "progress",
-    [PF_MSG_COMPLETE] = "complete", [PF_MSG_BYE] = "bye",
+    [PF_MSG_COMPLETE] = "complete", [PF_MSG_BYE] = "bye",         [PF_MSG_THREADS] = "threads",
+    [PF_MSG_LATENCY] = "latency",
 };
 
 const char *pf_message_name(unsigned type)

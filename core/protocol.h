@@ -55,6 +55,8 @@ enum pf_message_type {
     PF_MSG_PROGRESS,  /* D: counters */
     PF_MSG_COMPLETE,  /* D: every page is here */
     PF_MSG_BYE,       /* S: heard it; hanging up */
+    PF_MSG_THREADS,   /* D: how long each thread of the job was blocked; before COMPLETE */
+    PF_MSG_LATENCY,   /* D: a histogram of all these waits; before COMPLETE */
     PF_MSG_TYPE_END
 };
 

@@ -6,6 +6,7 @@
 #include "core/source.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/blocked_report.h"
 #include "core/exit_status.h"
 #include "core/progress.h"
 
@@ -241,6 +242,21 @@ static int take_progress(struct pf_source *source, struct pf_message *message)
     return pf_session_check(&source->session, message);
 }
 
+static int take_report(struct pf_source *source, struct pf_message *message)
+{
+    struct pf_session *session = &source->session;
+    if (message->type == PF_MSG_PROGRESS)
+        return take_progress(source, message);
+    if (message->type == PF_MSG_THREADS)
+        pf_blocked_get_threads(&message->payload, &source->job->blocked);
+    else if (message->type == PF_MSG_LATENCY)
+        pf_blocked_get_latency(&message->payload, &source->job->blocked);
+    else
+        return pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
+                      pf_message_name(message->type));
+    return pf_session_check(session, message);
+}
+
 /* Wait for the destination to have it all, while the responder and the mover work. */
 static int follow(struct pf_source *source)
 {
@@ -252,10 +268,7 @@ static int follow(struct pf_source *source)
         if (got > 0 && message.type == PF_MSG_COMPLETE)
             return take_progress(source, &message);
         if (got > 0)
-            error = message.type == PF_MSG_PROGRESS
-                        ? take_progress(source, &message)
-                        : pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
-                                 pf_message_name(message.type));
+            error = take_report(source, &message);
         else
             error = got < 0 ? got : pf_session_step(session);
         if (error)
@@ -320,6 +333,7 @@ static void prepare(struct pf_source *source, struct ferry_job *job)
 {
     struct pf_counters *counters = &job->counters;
     pf_counters_reset(counters);
+    pf_blocked_reset(&job->blocked);
     pf_count_set(&counters->total_bytes, pf_regions_bytes(&job->regions));
     source->job = job;
     source->began_ns = pf_now_ns();

@@ -11,7 +11,8 @@
 #include <json-c/json.h>
 #include <stddef.h>
 
-enum { PF_CONTROL_LINE_MAX = 16384 };
+/* A record with a row for each of 256 threads fits well. */
+enum { PF_CONTROL_LINE_MAX = 65536 };
 
 struct pf_control {
     int fd;
