@@ -40,14 +40,12 @@ static int wait_for_source(struct pf_destination *destination)
 
 /* ---- the lanes ------------------------------------------------------------------------------- */
 
-static bool all_connected(struct pf_session *session)
+static bool all_connected(const struct pf_session *session)
 {
-    struct pf_port *ports[PF_PORTS_MAX];
-    unsigned count = pf_session_ports(session, ports);
-    for (unsigned i = 0; i < count; i++)
-        if (!ports[i]->connected)
+    for (unsigned i = 0; i < session->rail_count; i++)
+        if (!session->rails[i].bulk.connected)
             return false;
-    return true;
+    return session->urgent.connected;
 }
 
 static int open_lanes(struct pf_destination *destination)

@@ -13,12 +13,21 @@
 #include "core/placer.h"
 #include "core/session.h"
 
+struct pf_destination;
+
+/* What a rail is listened on with. */
+struct pf_door {
+    struct pf_destination *destination;
+    unsigned rail;
+    struct pf_listener *listener;
+};
+
 struct pf_destination {
     struct ferry_job *job;
 
     /* These outlive a session that fails before the job runs, so that another source can come. */
     struct pf_session session; /* its device and control lane do, the rest is renewed */
-    struct pf_listener *listener;
+    struct pf_door doors[PF_RAILS_MAX];
     struct pf_request *waiting; /* a source that came while a failed session was ending */
     struct pf_greeting waiting_greeting;
 

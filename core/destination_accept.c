@@ -55,22 +55,25 @@ static int accept_bulk(struct pf_destination *destination, struct pf_request *re
     return error ? error : pf_placer_post_receives(placer);
 }
 
-static const char *objection(const struct pf_destination *destination,
-                             const struct pf_greeting *greeting, int *code)
+static const char *objection(const struct pf_door *door, const struct pf_greeting *greeting,
+                             int *code)
 {
+    const struct pf_destination *destination = door->destination;
     const struct pf_session *session = &destination->session;
     *code = -EPROTO;
     if (greeting->version != PF_PROTOCOL_VERSION) {
         *code = -EPROTONOSUPPORT;
         return "another version of the protocol";
     }
+    if (greeting->rail != door->rail)
+        return "this address is of another rail";
     *code = -EBUSY;
     if (greeting->role == PF_ROLE_CONTROL)
         return destination->greeted ? "busy with another source" : NULL;
     *code = -EPERM;
     if (!destination->lanes_ready || greeting->session != session->id)
         return "no such session";
-    if (greeting->rail >= (greeting->role == PF_ROLE_BULK ? session->rail_count : 1))
+    if (greeting->rail >= session->rail_count)
         return "no such rail";
     if (greeting->role == PF_ROLE_URGENT ? session->urgent.endpoint != NULL
                                          : session->rails[greeting->rail].bulk.endpoint != NULL)
@@ -95,14 +98,15 @@ static void take_in(struct pf_destination *destination, struct pf_request *reque
 
 static void on_request(void *ctx, struct pf_request *request, const void *data, size_t len)
 {
-    struct pf_destination *destination = ctx;
+    const struct pf_door *door = ctx;
+    struct pf_destination *destination = door->destination;
     struct pf_greeting greeting;
     int code = -EPROTO;
     if (pf_greeting_unpack(data, len, &greeting)) {
         refuse(request, code, "not a pageferry source");
         return;
     }
-    const char *reason = objection(destination, &greeting, &code);
+    const char *reason = objection(door, &greeting, &code);
     if (reason && code == -EBUSY && destination->ending && !destination->waiting) {
         destination->waiting = request;
         destination->waiting_greeting = greeting;
@@ -121,26 +125,48 @@ void pf_destination_take_waiting(struct pf_destination *destination)
         take_in(destination, request, &destination->waiting_greeting);
 }
 
-int pf_destination_listen(struct pf_destination *destination)
+static int listen_at(struct pf_destination *destination, unsigned index)
 {
     static const struct pf_listener_events events = {.request = on_request};
-    struct ferry_job *job = destination->job;
     struct pf_session *session = &destination->session;
-    int error = pf_session_open(session, job->uri, true);
-    if (!error)
-        error = pf_listen(session->control.lane, job->uri, &events, destination,
-                          &destination->listener, &session->why);
+    struct pf_rail *rail = &session->rails[index];
+    struct pf_door *door = &destination->doors[index];
+    struct pf_lane *lane = index == 0 ? session->control.lane : rail->door.lane;
+    door->destination = destination;
+    door->rail = index;
+    int error = pf_listen(lane, rail->uri, &events, door, &door->listener, &session->why);
     if (error)
         return error;
     char uri[PF_URI_MAX];
-    error = pf_listener_uri(destination->listener, uri, sizeof uri);
+    error = pf_listener_uri(door->listener, uri, sizeof uri);
     if (error)
-        return pf_why(&session->why, error, "cannot tell the listening address of %s", job->uri);
-    pf_job_set_uri(job, uri);
+        return pf_why(&session->why, error, "cannot tell the listening address of %s", rail->uri);
+    strcpy(rail->uri, uri);
+    return 0;
+}
+
+int pf_destination_listen(struct pf_destination *destination)
+{
+    struct ferry_job *job = destination->job;
+    struct pf_session *session = &destination->session;
+    struct pf_uri_list list = {.count = 0};
+    char uris[PF_URI_LIST_MAX];
+    int error = pf_session_open(session, job->uri, true);
+    for (unsigned i = 0; i < session->rails_open && !error; i++) {
+        error = listen_at(destination, i);
+        strcpy(list.uris[list.count++], session->rails[i].uri);
+    }
+    if (error)
+        return error;
+    error = pf_uri_list_format(&list, uris, sizeof uris);
+    if (error)
+        return pf_why(&session->why, error, "the addresses of %u rails are too long to be told",
+                      list.count);
+    pf_job_set_uri(job, uris);
     if (job->ready)
-        job->ready(job->ready_ctx, uri);
+        job->ready(job->ready_ctx, uris);
     job->ready = NULL;
-    pf_info("listening on %s", uri);
+    pf_info("listening on %s", uris);
     return 0;
 }
 
@@ -149,7 +175,9 @@ void pf_destination_stop_listening(struct pf_destination *destination)
     if (destination->waiting)
         refuse(destination->waiting, -EBUSY, "the job is here already, or not expected any more");
     destination->waiting = NULL;
-    if (destination->listener)
-        pf_listener_close(destination->listener);
-    destination->listener = NULL;
+    for (unsigned i = 0; i < PF_RAILS_MAX; i++) {
+        if (destination->doors[i].listener)
+            pf_listener_close(destination->doors[i].listener);
+        destination->doors[i].listener = NULL;
+    }
 }

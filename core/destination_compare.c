@@ -19,13 +19,17 @@ static int take_hello(struct pf_destination *destination)
     error = pf_session_check(session, &message);
     if (error)
         return error;
-    if (page_size != PF_PAGE_SIZE || rails != 1)
-        return pf_why(&session->why, -EINVAL, "the source has base pages of %u bytes and %u rails",
-                      page_size, rails);
+    if (page_size != PF_PAGE_SIZE)
+        return pf_why(&session->why, -EINVAL, "the source has base pages of %u bytes", page_size);
+    if (rails == 0 || rails > PF_RAILS_MAX)
+        return pf_why(&session->why, -EPROTO, "the source has %u rails: no source has that many",
+                      rails);
     if (destination->regions_expected > PF_REGIONS_MAX)
         return pf_why(&session->why, -EPROTO, "the source has %u regions: no job has that many",
                       destination->regions_expected);
     destination->bytes_expected = bytes;
+    if (rails < session->rail_count)
+        pf_session_use_rails(session, rails);
     return 0;
 }
 

@@ -49,7 +49,7 @@ static int from_environment(struct ferry_job *job, const char *name, struct pf_w
     }
     const char *incoming = getenv("PAGEFERRY_INCOMING");
     if (incoming && strlen(incoming) >= sizeof job->incoming)
-        return pf_why(why, -EINVAL, "PAGEFERRY_INCOMING is longer than an address");
+        return pf_why(why, -EINVAL, "PAGEFERRY_INCOMING is longer than a list of addresses");
     strcpy(job->incoming, incoming ? incoming : "");
     const char *once = getenv("PAGEFERRY_ONCE");
     job->once = once && strcmp(once, "1") == 0;
@@ -158,14 +158,12 @@ int ferry_job_receive(struct ferry_job *job, const char *uri,
                       void (*ready)(void *ctx, const char *uri), void *ctx)
 {
     struct pf_why why = {""};
-    struct pf_uri parsed;
+    struct pf_uri_list parsed;
     if (job->started)
         return -EBUSY;
     if (!uri)
         return failed(job, pf_why(&why, -EINVAL, "no address given"), &why);
-    int error = pf_uri_parse(uri, &parsed, &why);
-    if (!error && strlen(uri) >= sizeof job->incoming)
-        error = pf_why(&why, -EINVAL, "the address is too long");
+    int error = pf_uri_list_parse(uri, &parsed, &why);
     if (error)
         return failed(job, error, &why);
     strcpy(job->incoming, uri);
@@ -240,12 +238,10 @@ int ferry_job_start(struct ferry_job *job)
 int ferry_job_migrate(struct ferry_job *job, const char *uri)
 {
     struct pf_why why = {""};
-    struct pf_uri parsed;
+    struct pf_uri_list parsed;
     if (!uri)
         return failed(job, pf_why(&why, -EINVAL, "no address given"), &why);
-    int error = pf_uri_parse(uri, &parsed, &why);
-    if (!error && strlen(uri) >= sizeof job->uri)
-        error = pf_why(&why, -EINVAL, "the address is too long");
+    int error = pf_uri_list_parse(uri, &parsed, &why);
     pthread_mutex_lock(&job->lock);
     int phase = atomic_load(&job->phase);
     if (!error && job->closing)
@@ -338,10 +334,13 @@ static int choose_placement(struct ferry_job *job, const char *nic, struct pf_pl
 
 int pf_job_place(struct ferry_job *job, bool local, struct pf_why *why)
 {
+    struct pf_uri_list list;
     struct pf_uri uri;
     struct pf_placement placement;
     char nic[IF_NAMESIZE];
-    int error = pf_uri_parse(job->uri, &uri, why);
+    int error = pf_uri_list_parse(job->uri, &list, why);
+    if (!error)
+        error = pf_uri_parse(list.uris[0], &uri, why);
     if (error)
         return error;
     bool found = uri.host[0] && pf_nic_of_host(uri.host, local, nic);

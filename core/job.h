@@ -11,11 +11,12 @@
 #include "core/state.h"
 #include "numa/placement.h"
 #include "pageferry.h"
+#include "transport/uri_list.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { PF_URI_MAX = 256, PF_NOTIFIERS_MAX = 16 };
+enum { PF_NOTIFIERS_MAX = 16 };
 
 /* Where the job is in its life, as `status` shows it. Each has a name in pf_phase_name(). */
 enum pf_phase {
@@ -62,8 +63,8 @@ struct ferry_job {
     struct pf_blocked blocked;
     struct pf_placement placement;
 
-    char incoming[PF_URI_MAX]; /* where to listen; empty: the job starts here */
-    bool once;                 /* destination: end at the first failed session */
+    char incoming[PF_URI_LIST_MAX]; /* where to listen; empty: the job starts here */
+    bool once;                      /* destination: end at the first failed session */
     void (*ready)(void *ctx, const char *uri);
     void *ready_ctx;
 
@@ -86,7 +87,7 @@ struct ferry_job {
     struct pf_session *session; /* to be woken; NULL between migrations */
     bool arrived;               /* destination: run */
     int arrival_error;          /* destination: it won't */
-    char uri[PF_URI_MAX];       /* the peer's, or where we listen */
+    char uri[PF_URI_LIST_MAX];  /* the peer's, or where we listen */
     struct pf_outcome outcome;
     struct pf_why why;                     /* of the latest failure */
     char why_shown[sizeof(struct pf_why)]; /* what ferry_job_why() gave out */

@@ -40,7 +40,7 @@ static void add_counter(struct json_object *record, const char *name, uint64_t v
 
 static void add_identity(struct json_object *record, struct ferry_job *job)
 {
-    char uri[PF_URI_MAX];
+    char uri[PF_URI_LIST_MAX];
     char placement[sizeof job->placement.reason];
     pthread_mutex_lock(&job->lock);
     bool destination = job->destination;

@@ -28,9 +28,9 @@ static int rejection(struct pf_port *port, int status, const void *data, size_t 
     struct pf_session *session = port->session;
     if (status != -ECONNREFUSED || len < 2)
         return pf_why(&session->why, status, "%s%sthe %s connection %s: %s",
-                      session->peer ? session->peer : "", session->peer ? ": " : "",
-                      pf_role_name(port->role), port->connected ? "broke" : "could not be made",
-                      ferry_strerror(status));
+                      session->for_listen ? "" : session->rails[port->rail].uri,
+                      session->for_listen ? "" : ": ", pf_role_name(port->role),
+                      port->connected ? "broke" : "could not be made", ferry_strerror(status));
     uint8_t copy[PF_PRIVATE_DATA_MAX];
     memcpy(copy, data, len);
     int code = -(copy[0] | copy[1] << 8);
@@ -102,8 +102,9 @@ void pf_port_close(struct pf_port *port)
     port->lane = NULL;
 }
 
-int pf_rail_open(struct pf_rail *rail, struct pf_session *session, const char *uri, bool for_listen)
+int pf_rail_open(struct pf_rail *rail, struct pf_session *session, bool for_listen)
 {
+    const char *uri = rail->uri;
     const struct pf_transport *transport = pf_transport_find(pf_backends, uri);
     if (!transport)
         return pf_why(&session->why, -EPROTONOSUPPORT,

@@ -7,7 +7,9 @@
 #define PF_CORE_RAIL_H
 
 #include "core/protocol.h"
+#include "transport/uri_list.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 
 struct pf_session;
@@ -25,11 +27,16 @@ struct pf_port {
 };
 
 struct pf_rail {
+    char uri[PF_URI_MAX]; /* the peer's, or where we listen */
     struct pf_device *device;
     struct pf_port bulk;
+    struct pf_port door; /* destination, but for the first rail: the lane that its listener is on */
 };
 
-enum { PF_PORTS_MAX = 2 + PF_RAILS_MAX };
+/* Control, urgent, the rails' bulk lanes and doors. */
+enum { PF_PORTS_MAX = 2 + 2 * PF_RAILS_MAX };
+
+static_assert((int)PF_RAILS_MAX == (int)PF_URIS_MAX, "an address for each rail");
 
 /* "control", "urgent", "bulk". */
 const char *pf_role_name(enum pf_role role);
@@ -50,9 +57,8 @@ void pf_port_hang_up(struct pf_port *port);
 /* Hang up and close the lane. */
 void pf_port_close(struct pf_port *port);
 
-/* Open the device that a URI names (for_listen), or that leads to it. */
-int pf_rail_open(struct pf_rail *rail, struct pf_session *session, const char *uri,
-                 bool for_listen);
+/* Open the device that the rail's URI names (for_listen), or that leads to it. */
+int pf_rail_open(struct pf_rail *rail, struct pf_session *session, bool for_listen);
 
 /* After its lanes are closed and its registrations returned. */
 void pf_rail_close(struct pf_rail *rail);

@@ -21,6 +21,8 @@ unsigned pf_session_ports(struct pf_session *session, struct pf_port *ports[PF_P
 {
     unsigned count = 0;
     ports[count++] = &session->control;
+    for (unsigned i = 1; session->for_listen && i < session->rails_open; i++)
+        ports[count++] = &session->rails[i].door;
     ports[count++] = &session->urgent;
     for (unsigned i = 0; i < session->rail_count; i++)
         ports[count++] = &session->rails[i].bulk;
@@ -46,7 +48,7 @@ static void init_ports(struct pf_session *session)
 {
     pf_port_init(&session->control, session, PF_ROLE_CONTROL, 0);
     pf_port_init(&session->urgent, session, PF_ROLE_URGENT, 0);
-    for (unsigned i = 0; i < session->rail_count; i++)
+    for (unsigned i = 0; i < session->rails_open; i++)
         pf_port_init(&session->rails[i].bulk, session, PF_ROLE_BULK, i);
 }
 
@@ -54,7 +56,7 @@ static void init_ports(struct pf_session *session)
 static int open_connections(struct pf_session *session)
 {
     int error = pf_port_open(&session->urgent, pf_session_device(session));
-    for (unsigned i = 0; i < session->rail_count && !error; i++)
+    for (unsigned i = 0; i < session->rails_open && !error; i++)
         error = pf_port_open(&session->rails[i].bulk, session->rails[i].device);
     if (!error)
         error = pf_channel_init(&session->channel, pf_session_device(session), &session->why);
@@ -62,25 +64,50 @@ static int open_connections(struct pf_session *session)
     return error;
 }
 
-int pf_session_open(struct pf_session *session, const char *uri, bool for_listen)
+/* What stays from one session to the next: the devices, and the lanes that are listened on. */
+static int open_rails(struct pf_session *session, const struct pf_uri_list *list)
 {
-    session->rail_count = 1;
-    init_ports(session);
-    session->peer = for_listen ? NULL : uri;
+    int error = 0;
+    for (unsigned i = 0; i < list->count && !error; i++) {
+        struct pf_rail *rail = &session->rails[i];
+        strcpy(rail->uri, list->uris[i]);
+        pf_port_init(&rail->door, session, PF_ROLE_CONTROL, i);
+        session->rails_open = i + 1;
+        error = pf_rail_open(rail, session, session->for_listen);
+        if (!error && session->for_listen && i > 0)
+            error = pf_port_open(&rail->door, rail->device);
+    }
+    return error;
+}
+
+int pf_session_open(struct pf_session *session, const char *uris, bool for_listen)
+{
+    struct pf_uri_list list;
+    session->for_listen = for_listen;
     session->lanes_driven = true;
     session->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (session->wake_fd < 0)
         return pf_why(&session->why, -errno, "cannot make an eventfd: %s", strerror(errno));
-    int error = pf_rail_open(&session->rails[0], session, uri, for_listen);
+    int error = pf_uri_list_parse(uris, &list, &session->why);
+    if (!error)
+        error = open_rails(session, &list);
+    session->rail_count = session->rails_open;
+    init_ports(session);
     if (!error)
         error = pf_port_open(&session->control, pf_session_device(session));
     return error ? error : open_connections(session);
 }
 
+void pf_session_use_rails(struct pf_session *session, unsigned count)
+{
+    session->rail_count = count;
+    watch_ports(session);
+}
+
 void pf_session_hang_up(struct pf_session *session)
 {
     pf_port_close(&session->urgent);
-    for (unsigned i = 0; i < session->rail_count; i++)
+    for (unsigned i = 0; i < session->rails_open; i++)
         pf_port_close(&session->rails[i].bulk);
     pf_port_hang_up(&session->control);
     /* The control lane stays, with the listener on it: it has to give the operations back. */
@@ -93,6 +120,7 @@ int pf_session_renew(struct pf_session *session)
 {
     struct pf_lane *control = session->control.lane;
     pf_channel_free(&session->channel);
+    session->rail_count = session->rails_open;
     init_ports(session);
     session->control.lane = control;
     session->lanes_driven = true;
@@ -105,9 +133,11 @@ int pf_session_renew(struct pf_session *session)
 void pf_session_close(struct pf_session *session)
 {
     pf_session_hang_up(session);
+    for (unsigned i = 0; i < session->rails_open; i++)
+        pf_port_close(&session->rails[i].door);
     pf_port_close(&session->control);
     pf_channel_free(&session->channel);
-    for (unsigned i = 0; i < session->rail_count; i++)
+    for (unsigned i = 0; i < session->rails_open; i++)
         pf_rail_close(&session->rails[i]);
     if (session->wake_fd >= 0)
         close(session->wake_fd);
@@ -117,7 +147,7 @@ void pf_session_close(struct pf_session *session)
 void pf_session_hand_over(struct pf_session *session)
 {
     session->lanes_driven = false;
-    session->idle.lane_count = 1;
+    session->idle.lane_count = session->for_listen ? session->rails_open : 1;
     session->idle.spin_ns = 0;
     pf_busy(&session->idle);
 }

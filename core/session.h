@@ -23,25 +23,29 @@ struct pf_session {
     const struct pf_options *options;
     struct pf_counters *counters;
     struct pf_rail rails[PF_RAILS_MAX];
-    unsigned rail_count;
+    unsigned rails_open;            /* those that have a device */
+    unsigned rail_count;            /* those that this migration uses: what both sides have */
     struct pf_port control, urgent; /* on the first rail's device */
     struct pf_channel channel;
     struct pf_idle idle;
     uint64_t id;                               /* random, names the session to the peer */
     struct pf_worker *workers[PF_WORKERS_MAX]; /* those initialised, for their failures */
     unsigned worker_count;
-    int wake_fd;       /* eventfd: something for the control thread to look at */
-    bool lanes_driven; /* the control thread drives urgent and bulk too */
-    const char *peer;  /* the URI that was connected to, for sentences; NULL at a destination */
-    bool peer_gave_up; /* it has sent an error */
-    bool ended;        /* the peer may hang up now: that is no failure */
+    int wake_fd;                   /* eventfd: something for the control thread to look at */
+    bool lanes_driven;             /* the control thread drives urgent and bulk too */
+    bool for_listen;               /* a destination */
+    bool peer_gave_up;             /* it has sent an error */
+    bool ended;                    /* the peer may hang up now: that is no failure */
     struct pf_placement placement; /* where the engine's threads go */
     atomic_bool *cancel;
     struct pf_why why; /* why the session failed */
 };
 
-/* Open the device for uri and the lanes. Nothing is connected yet. */
-int pf_session_open(struct pf_session *session, const char *uri, bool for_listen);
+/* Open the devices for a list of URIs, and the lanes. Nothing is connected yet. */
+int pf_session_open(struct pf_session *session, const char *uris, bool for_listen);
+
+/* The peer has fewer rails: use the first `count` only. Before anything connects to the others. */
+void pf_session_use_rails(struct pf_session *session, unsigned count);
 
 /*
  * Close the connections and the urgent and bulk lanes: no write of the peer lands any more, and
@@ -61,7 +65,10 @@ static inline struct pf_device *pf_session_device(const struct pf_session *sessi
     return session->rails[0].device;
 }
 
-/* Every connection of the session, in this order: control, urgent, the rails'. Returns how many. */
+/*
+ * Every connection of the session: first those that the control thread always drives (control, the
+ * rails' doors), then urgent and bulk. Returns how many.
+ */
 unsigned pf_session_ports(struct pf_session *session, struct pf_port *ports[PF_PORTS_MAX]);
 
 /* Give the urgent and bulk lanes to their own threads: the control thread stops driving them. */

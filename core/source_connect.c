@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The source's connections: control first, the others once the destination has accepted the job. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "core/source.h"
 #include "pageferry.h"
 
@@ -18,8 +19,8 @@ static int connect_port(struct pf_source *source, struct pf_port *port,
         .session = source->session.id,
     };
     pf_greeting_pack(&fields, greeting);
-    return pf_connect(port->lane, source->job->uri, attr, greeting, sizeof greeting,
-                      &port->endpoint, &source->session.why);
+    return pf_connect(port->lane, source->session.rails[port->rail].uri, attr, greeting,
+                      sizeof greeting, &port->endpoint, &source->session.why);
 }
 
 static int wait_connected(struct pf_source *source, struct pf_port *port)
@@ -31,7 +32,8 @@ static int wait_connected(struct pf_source *source, struct pf_port *port)
             return error;
         if (pf_now_ns() > deadline)
             return pf_why(&source->session.why, -ETIMEDOUT,
-                          "%s did not answer within %.1f s (--connect-timeout)", source->job->uri,
+                          "%s did not answer within %.1f s (--connect-timeout)",
+                          source->session.rails[port->rail].uri,
                           source->session.options->connect_timeout_ms / 1000.0);
     }
     return 0;
@@ -104,6 +106,10 @@ static int check_offer(struct pf_source *source)
         return pf_why(&session->why, -EPROTO,
                       "the destination offers %u rails of %u: no such thing", rails,
                       session->rail_count);
+    if (rails < session->rail_count)
+        pf_warn("the destination has %u of the %u rails that were asked for", rails,
+                session->rail_count);
+    pf_session_use_rails(session, rails);
     return 0;
 }
 

@@ -154,6 +154,7 @@ FERRY_API int ferry_job_start(struct ferry_job *job);
 /*
  * Make this process a destination, as PAGEFERRY_INCOMING does, before ferry_job_start(). The
  * function `ready` (may be NULL) is called with the URI that peers can connect to once it listens.
+ * A list of URIs, separated by commas, is as many rails: one bulk stream for each NIC.
  */
 FERRY_API int ferry_job_receive(struct ferry_job *job, const char *uri,
                                 void (*ready)(void *ctx, const char *uri), void *ctx);
@@ -167,8 +168,9 @@ FERRY_API int ferry_job_safepoint(struct ferry_job *job);
 
 /*
  * Ask for the job to be moved to a destination that listens at uri; returns at once, and the move
- * happens at a following safe point. -EBUSY a migration is under way, or the job's own arrival has
- * not completed; -EINVAL bad URI. May be called from any thread.
+ * happens at a following safe point. Of several rails: the whole list, in its order. -EBUSY a
+ * migration is under way, or the job's own arrival has not completed; -EINVAL bad URI. May be
+ * called from any thread.
  */
 FERRY_API int ferry_job_migrate(struct ferry_job *job, const char *uri);
 

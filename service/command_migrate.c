@@ -3,7 +3,7 @@
 #include "service/command.h"
 #include "service/engine_args.h"
 #include "service/progress.h"
-#include "transport/uri.h"
+#include "transport/uri_list.h"
 
 struct migrate_args {
     struct pf_engine_args engine;
@@ -100,20 +100,21 @@ static int migrate(const struct migrate_args *args)
 int pf_command_migrate(int argc, char **argv)
 {
     struct migrate_args args = {.silence_ms = 30000};
-    struct pf_uri uri;
+    struct pf_uri_list list;
     struct pf_why why;
     if (pf_engine_args_init(&args.engine, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);
     const struct argp argp = {
         .options = rows,
         .parser = parse,
-        .args_doc = "NAME URI",
+        .args_doc = "NAME URI[,URI...]",
         .doc = "Move the job NAME to where it is received: the URI that `pageferry receive` "
-               "listens on, with that host's address.",
+               "listens on, with that host's address. Of several rails, all addresses in the "
+               "order that it printed.",
         .children = args.engine.child,
     };
     argp_parse(&argp, argc, argv, 0, NULL, &args);
-    if (pf_uri_parse(args.uri, &uri, &why) != 0)
+    if (pf_uri_list_parse(args.uri, &list, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);
     return migrate(&args);
 }

@@ -2,7 +2,7 @@
 #include "core/backends.h"
 #include "service/command.h"
 #include "service/launch.h"
-#include "transport/uri.h"
+#include "transport/uri_list.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -61,10 +61,11 @@ static int no_transport(const char *uri, struct pf_why *why)
 
 static int check_uri(const char *text, struct pf_why *why)
 {
-    struct pf_uri uri;
-    int error = pf_uri_parse(text, &uri, why);
-    if (!error && !pf_transport_find(pf_backends, text))
-        error = no_transport(text, why);
+    struct pf_uri_list list;
+    int error = pf_uri_list_parse(text, &list, why);
+    for (unsigned i = 0; i < list.count && !error; i++)
+        if (!pf_transport_find(pf_backends, list.uris[i]))
+            error = no_transport(list.uris[i], why);
     return error;
 }
 
@@ -77,9 +78,10 @@ int pf_command_receive(int argc, char **argv)
     const struct argp argp = {
         .options = rows,
         .parser = parse,
-        .args_doc = "URI -- PROGRAM [ARGUMENT...]",
+        .args_doc = "URI[,URI...] -- PROGRAM [ARGUMENT...]",
         .doc = "Start PROGRAM, the same that is to be moved here, as the destination: it listens "
-               "on URI (SCHEME://ADDRESS:PORT) and goes on where the source was paused.",
+               "on URI (SCHEME://ADDRESS:PORT) and goes on where the source was paused. Several "
+               "addresses, separated by commas, are as many rails: each NIC carries a part.",
         .children = launch.engine.child,
     };
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &launch);

@@ -3,6 +3,8 @@
 #ifndef PF_SERVICE_RECORD_H
 #define PF_SERVICE_RECORD_H
 
+#include "transport/uri_list.h"
+
 #include <json-c/json.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +19,7 @@ struct pf_record {
     char name[PF_RECORD_TEXT];
     char role[PF_RECORD_TEXT];
     char state[PF_RECORD_TEXT];
-    char uri[PF_RECORD_TEXT];
+    char uri[PF_URI_LIST_MAX];
     char transport[PF_RECORD_TEXT];
     char placement[PF_RECORD_TEXT];
     char message[2 * PF_RECORD_TEXT];

@@ -3,6 +3,7 @@
 
 #include "tests/suite.h"
 #include "transport/transport.h"
+#include "transport/uri_list.h"
 
 #include <errno.h>
 
@@ -86,11 +87,58 @@ static void lookup(void)
     CU_ASSERT_PTR_NULL(pf_transport_find(table, "carrier-pigeon://"));
 }
 
+static void lists(void)
+{
+    struct pf_uri_list list;
+    char again[PF_URI_LIST_MAX];
+    static const char text[] = "tcp://10.0.0.2:0,verbs://[fe80::1]:7471,ofi+shm";
+    CU_ASSERT_EQUAL_FATAL(pf_uri_list_parse(text, &list, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(list.count, 3);
+    CU_ASSERT_STRING_EQUAL(list.uris[1], "verbs://[fe80::1]:7471");
+    CU_ASSERT_EQUAL(pf_uri_list_format(&list, again, sizeof again), 0);
+    CU_ASSERT_STRING_EQUAL(again, text);
+    CU_ASSERT_EQUAL(pf_uri_list_format(&list, again, sizeof text - 1), -ENAMETOOLONG);
+    CU_ASSERT_EQUAL(pf_uri_list_parse("tcp://a", &list, NULL), 0);
+    CU_ASSERT_EQUAL(list.count, 1);
+}
+
+static void bad_lists(void)
+{
+    static const char *const bad[] = {
+        "",
+        "tcp://a,",
+        ",tcp://a",
+        "tcp://a,,tcp://b",
+        "tcp://a, tcp://b",
+        "tcp://1,tcp://2,tcp://3,tcp://4,tcp://5,tcp://6,tcp://7,tcp://8,tcp://9",
+    };
+    struct pf_uri_list list;
+    struct pf_why why;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        why.text[0] = '\0';
+        CU_ASSERT_EQUAL(pf_uri_list_parse(bad[i], &list, &why), -EINVAL);
+        CU_ASSERT_NOT_EQUAL(why.text[0], '\0');
+    }
+    char longest[2 * PF_URI_LIST_MAX];
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    CU_ASSERT_EQUAL(pf_uri_list_parse(longest, &list, &why), -EINVAL);
+    longest[PF_URI_MAX] = ',';
+    longest[PF_URI_MAX + 2] = '\0';
+    CU_ASSERT_EQUAL(pf_uri_list_parse(longest, &list, &why), -EINVAL);
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
-        {"whole URI", whole_uri}, {"short forms", short_forms}, {"IPv6", ipv6},
-        {"malformed", malformed}, {"lookup by scheme", lookup}, {NULL, NULL},
+        {"whole URI", whole_uri},
+        {"short forms", short_forms},
+        {"IPv6", ipv6},
+        {"malformed", malformed},
+        {"lookup by scheme", lookup},
+        {"lists", lists},
+        {"malformed lists", bad_lists},
+        {NULL, NULL},
     };
     return pf_suite_run("uri", tests, argc > 1 ? argv[1] : NULL);
 }
