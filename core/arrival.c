@@ -162,6 +162,17 @@ void pf_arrival_received(struct pf_arrival *arrival, unsigned region, struct pf_
     }
 }
 
+bool pf_arrival_fits(const struct pf_arrival *arrival, const struct pf_stage_run *run, size_t left)
+{
+    if (run->region >= arrival->count || run->pages == 0)
+        return false;
+    const struct pf_region *region = arrival->list[run->region].region;
+    size_t pages = pf_region_pages(region);
+    if (run->first >= pages || run->pages > pages - run->first)
+        return false;
+    return run->zero || run->pages <= left >> region->page_shift;
+}
+
 static void advance(struct pf_placing *placing, unsigned page_shift, size_t pages)
 {
     placing->run.first += pages;

@@ -13,6 +13,7 @@
 #include "core/blocked.h"
 #include "core/counters.h"
 #include "core/pageset.h"
+#include "core/protocol.h"
 #include "core/region.h"
 #include "core/targets.h"
 
@@ -77,6 +78,9 @@ enum pf_incoming_state pf_arrival_set_state(struct pf_arrival *arrival,
 
 /* Mark pages as received, however they came: placed, or given back by the job. */
 void pf_arrival_received(struct pf_arrival *arrival, unsigned region, struct pf_run run);
+
+/* Does a run as the source named it fit its region, and what is left of the data with it? */
+bool pf_arrival_fits(const struct pf_arrival *arrival, const struct pf_stage_run *run, size_t left);
 
 /* Where a placement stopped, and why. */
 struct pf_placing {

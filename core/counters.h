@@ -21,6 +21,9 @@
     X(normal_pages)                                                                                \
     X(elsewhere)                                                                                   \
     X(given_back_pages)                                                                            \
+    X(prefetched_pages)                                                                            \
+    X(prefetch_useful_pages)                                                                       \
+    X(prefetch_useless_pages)                                                                      \
     X(service_p50_ns)                                                                              \
     X(service_p99_ns)                                                                              \
     X(service_p999_ns)                                                                             \

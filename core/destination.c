@@ -65,6 +65,8 @@ static int open_lanes(struct pf_destination *destination)
     pf_put_u32(&payload, destination->placers[0].stages);
     pf_put_u64(&payload, destination->placers[0].stage_size);
     pf_put_u32(&payload, session->rail_count);
+    pf_put_u32(&payload, destination->faults.requests.trays.count);
+    pf_put_u64(&payload, destination->faults.requests.trays.size);
     error = pf_session_commit(session, PF_MSG_ACCEPTED, &payload);
     while (!error && !all_connected(session))
         error = pf_session_step(session);
@@ -93,6 +95,13 @@ static int tell_arena(struct pf_destination *destination)
     }
     if (error)
         return error;
+    error = requests->trays.count == 0
+                ? 0
+                : pf_rkey_pack(requests->trays.mr, session->urgent.endpoint, key);
+    if (error)
+        return error;
+    pf_put_u64(&payload, (uintptr_t)requests->trays.memory);
+    pf_put_bytes(&payload, key, sizeof key);
     return pf_session_commit(session, PF_MSG_ARENA, &payload);
 }
 
@@ -253,14 +262,28 @@ static int receive_pages(struct pf_destination *destination)
     return 0;
 }
 
+/* The source's last word on what its guesses were worth. */
+static void take_verdict(struct pf_destination *destination, struct pf_message *message)
+{
+    struct pf_counters *counters = &destination->job->counters;
+    uint64_t useful = pf_get_u64(&message->payload);
+    uint64_t useless = pf_get_u64(&message->payload);
+    if (message->payload.bad)
+        return;
+    pf_count_set(&counters->prefetch_useful_pages, useful);
+    pf_count_set(&counters->prefetch_useless_pages, useless);
+}
+
 static void part(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct pf_message message;
     /* The job has all it needs: a source that is gone by now changes nothing here. */
-    if (pf_destination_tell_complete(destination) == 0 &&
-        pf_session_expect(session, PF_MSG_BYE, &message) == 0)
-        pf_session_linger(session);
+    if (pf_destination_tell_complete(destination) != 0 ||
+        pf_session_expect(session, PF_MSG_BYE, &message) != 0)
+        return;
+    take_verdict(destination, &message);
+    pf_session_linger(session);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

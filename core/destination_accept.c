@@ -39,8 +39,8 @@ static int accept_control(struct pf_destination *destination, struct pf_request 
 static int accept_urgent(struct pf_destination *destination, struct pf_request *request)
 {
     struct pf_port *port = &destination->session.urgent;
-    unsigned slots = destination->faults.requests.count;
-    struct pf_endpoint_attr attr = pf_port_attr(port, slots, slots, 32);
+    const struct pf_requests *requests = &destination->faults.requests;
+    struct pf_endpoint_attr attr = pf_port_attr(port, requests->count, requests->receive_count, 32);
     int error = accept_port(destination, request, port, &attr);
     return error ? error : pf_requests_post_receives(&destination->faults.requests);
 }

@@ -501,6 +501,9 @@ int ferry_job_status(struct ferry_job *job, struct ferry_status *status)
         .place_p50_us = (double)pf_count_get(&counters->place_p50_ns) / 1000,
         .downtime_us = pf_count_get(&counters->downtime_us),
         .total_us = pf_count_get(&counters->total_us),
+        .prefetched_pages = pf_count_get(&counters->prefetched_pages),
+        .prefetch_useful_pages = pf_count_get(&counters->prefetch_useful_pages),
+        .prefetch_useless_pages = pf_count_get(&counters->prefetch_useless_pages),
     };
     pthread_mutex_lock(&job->lock);
     status->complete = job->outcome.ended && job->outcome.error == 0;

@@ -41,17 +41,6 @@ static struct pf_run next_unsent(struct pf_mover *mover, size_t bytes)
     return (struct pf_run){0, 0};
 }
 
-/* How many of the pages from `first` on are of the same kind, all zero or not, as the first. */
-static size_t same_kind(const struct pf_region *region, size_t first, size_t pages, bool *zero)
-{
-    size_t size = pf_region_page_size(region);
-    *zero = pf_all_zero(pf_region_page(region, first), size);
-    size_t n = 1;
-    while (n < pages && pf_all_zero(pf_region_page(region, first + n), size) == *zero)
-        n++;
-    return n;
-}
-
 /* Put the memory of claimed pages on the gather list; unregistered ones are copied first. */
 static void add_memory(struct pf_outgoing *stage, const struct pf_source_region *source,
                        size_t first, size_t pages)
@@ -85,7 +74,8 @@ static bool add_run(struct pf_outgoing *stage, struct pf_run run)
     size_t room = (mover->stage_size - batch->bytes) >> source->region->page_shift;
     pf_source_memory_prepare(mover->memory, mover->background.region, mover->port->rail, run.first);
     pf_source_memory_mr(source, mover->port->rail, run.first, &covered);
-    size_t pages = same_kind(source->region, run.first, run.pages, &zero);
+    size_t pages = pf_same_kind(pf_region_page(source->region, run.first),
+                                pf_region_page_size(source->region), run.pages, &zero);
     if (!zero)
         pages = least(least(pages, room), covered);
     if (pages == 0)

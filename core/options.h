@@ -26,6 +26,8 @@ struct pf_options {
     uint64_t stage_size;
     char placement[16]; /* "auto", "none" or the number of a NUMA node */
     bool background;
+    bool prefetch;            /* a destination grants trays, a source fills them */
+    uint64_t prefetch_window; /* most bytes of neighbours behind one answer */
     unsigned peer_timeout_ms;
     unsigned connect_timeout_ms;
     unsigned progress_ms;
@@ -53,7 +55,7 @@ struct pf_option {
     const char *const *choices; /* NULL-terminated */
 };
 
-enum { PF_OPTION_COUNT = 11, PF_OPTION_TEXT_MAX = 32 };
+enum { PF_OPTION_COUNT = 13, PF_OPTION_TEXT_MAX = 32 };
 
 /* The table, PF_OPTION_COUNT long. */
 extern const struct pf_option pf_option_table[];

@@ -18,18 +18,6 @@ static void fail(struct pf_placer *placer, int status, const char *what)
 
 /* ---- placing a stage ------------------------------------------------------------------------- */
 
-/* Check a run against the region it names and against what is left of the stage's data. */
-static bool run_fits(const struct pf_placer *placer, const struct pf_stage_run *run, size_t left)
-{
-    if (run->region >= placer->arrival->count || run->pages == 0)
-        return false;
-    const struct pf_region *region = placer->arrival->list[run->region].region;
-    size_t pages = pf_region_pages(region);
-    if (run->first >= pages || run->pages > pages - run->first)
-        return false;
-    return run->zero || run->pages <= left >> region->page_shift;
-}
-
 /*
  * Place one run, moving the lane along between pieces: where the source's writes land only when
  * this thread looks (tcp, shm) it would stand still while a whole stage is being placed.
@@ -66,7 +54,7 @@ static int place_runs(struct pf_incoming *stage)
         struct pf_stage_run run;
         /* Unpacked into our own memory first: the source could still write to the stage. */
         pf_stage_run_unpack(header + (size_t)i * PF_RUN_BYTES, &run);
-        if (!run_fits(placer, &run, placer->stage_size - used))
+        if (!pf_arrival_fits(placer->arrival, &run, placer->stage_size - used))
             return -EPROTO;
         struct pf_placing placing = {
             .region = run.region,

@@ -101,8 +101,7 @@ int pf_request_unpack(const void *data, size_t len, struct pf_page_request *requ
     uint32_t reserved = pf_get_u32(&wire);
     request->page = pf_get_u64(&wire);
     request->kind = (uint8_t)kind;
-    bool right = kind == PF_REQUEST_PAGE && request->slot < PF_SLOTS_MAX && request->extra == 0 &&
-                 reserved == 0;
+    bool right = kind == PF_REQUEST_PAGE && request->slot < PF_SLOTS_MAX && reserved == 0;
     return right ? 0 : -EPROTO;
 }
 

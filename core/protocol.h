@@ -86,7 +86,7 @@ struct pf_page_request {
     uint8_t kind;        /* enum pf_request_kind */
     uint16_t slot;       /* where the answer goes */
     uint16_t generation; /* of the slot: comes back in the answer */
-    uint16_t extra;      /* 0; room to grant a stage for neighbours */
+    uint16_t extra;      /* trays granted for neighbours of the page, a bit for each */
     uint32_t region;
     uint64_t page; /* in host pages of the region */
 };
@@ -97,9 +97,10 @@ void pf_request_pack(const struct pf_page_request *request, uint8_t out[PF_REQUE
 int pf_request_unpack(const void *data, size_t len, struct pf_page_request *request);
 
 enum pf_answer_status {
-    PF_ANSWER_DATA = 0,      /* write with immediate: the page is in the slot */
-    PF_ANSWER_ZERO = 1,      /* send: all zero */
-    PF_ANSWER_ELSEWHERE = 2, /* send: it is on its way on the bulk lane */
+    PF_ANSWER_DATA = 0,       /* write with immediate: the page is in the slot */
+    PF_ANSWER_ZERO = 1,       /* send: all zero */
+    PF_ANSWER_ELSEWHERE = 2,  /* send: it is on its way on the bulk lane, or in a tray */
+    PF_ANSWER_NEIGHBOURS = 3, /* no answer at all: the immediate of a tray, struct pf_tray_imm */
 };
 
 struct pf_answer {
@@ -122,6 +123,38 @@ static inline struct pf_answer pf_answer_from_imm(uint32_t imm)
         .slot = imm & (PF_SLOTS_MAX - 1),
         .generation = (uint16_t)(imm >> 12),
         .status = (uint8_t)(imm >> 28),
+    };
+}
+
+/*
+ * A tray holds likely next pages behind an answer: laid out as a stage, with the source's verdict
+ * on all trays so far in front of the runs. One write with immediate fills it.
+ */
+enum {
+    PF_TRAYS_MAX = 16,
+    PF_TRAY_RUNS_MAX = 255,
+    PF_TRAY_VERDICT_BYTES = 16, /* u64 useful pages, u64 useless pages */
+    PF_TRAY_SIZE_MAX = 1 << 20, /* of pages */
+};
+
+struct pf_tray_imm {
+    uint8_t tray;        /* 4 bits */
+    uint8_t runs;        /* 8 bits */
+    uint16_t generation; /* 16 bits: fillings of the tray before this one */
+};
+
+static inline uint32_t pf_tray_to_imm(struct pf_tray_imm imm)
+{
+    return (uint32_t)imm.tray | (uint32_t)imm.runs << 4 | (uint32_t)imm.generation << 12 |
+           (uint32_t)PF_ANSWER_NEIGHBOURS << 28;
+}
+
+static inline struct pf_tray_imm pf_tray_from_imm(uint32_t imm)
+{
+    return (struct pf_tray_imm){
+        .tray = imm & (PF_TRAYS_MAX - 1),
+        .runs = (uint8_t)(imm >> 4),
+        .generation = (uint16_t)(imm >> 12),
     };
 }
 
@@ -177,6 +210,12 @@ struct pf_stage_run {
 static inline size_t pf_stage_header_at(unsigned runs)
 {
     return PF_STAGE_PAGES - (size_t)runs * PF_RUN_BYTES;
+}
+
+/* The verdict and the runs of a tray; they end where its pages begin. */
+static inline size_t pf_tray_header_bytes(unsigned runs)
+{
+    return PF_TRAY_VERDICT_BYTES + (size_t)runs * PF_RUN_BYTES;
 }
 
 void pf_stage_run_pack(const struct pf_stage_run *run, uint8_t out[PF_RUN_BYTES]);

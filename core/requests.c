@@ -40,6 +40,7 @@ static int post_request(struct pf_slot *slot)
         .kind = PF_REQUEST_PAGE,
         .slot = slot->index,
         .generation = slot->generation,
+        .extra = requests->trays.free_bits,
         .region = slot->placing.region,
         .page = slot->placing.run.first,
     };
@@ -81,6 +82,7 @@ static bool ask(struct pf_requests *requests, const struct pf_wish *wish)
                  pf_why(&requests->why, error, "cannot ask for pages: %s", ferry_strerror(error)));
         return false;
     }
+    pf_trays_granted(&requests->trays);
     slot->state = PF_SLOT_ASKED;
     slot->sending = true;
     requests->busy++;
@@ -159,7 +161,16 @@ static int take_answer(struct pf_requests *requests, struct pf_answer answer)
     }
 }
 
-static int answer_in_message(const uint8_t *bytes, size_t length, struct pf_answer *answer)
+/* A page in its slot, or neighbours in a tray. */
+static int take_immediate(struct pf_requests *requests, uint32_t imm)
+{
+    struct pf_answer answer = pf_answer_from_imm(imm);
+    if (answer.status == PF_ANSWER_NEIGHBOURS)
+        return pf_trays_take(&requests->trays, imm);
+    return answer.status == PF_ANSWER_DATA ? take_answer(requests, answer) : -EPROTO;
+}
+
+static int take_message(struct pf_requests *requests, const uint8_t *bytes, size_t length)
 {
     uint8_t copy[PF_ANSWER_BYTES];
     if (length != sizeof copy)
@@ -168,8 +179,8 @@ static int answer_in_message(const uint8_t *bytes, size_t length, struct pf_answ
     struct pf_wire wire = pf_wire_over(copy, sizeof copy);
     if (pf_get_u32(&wire) != PF_PROTOCOL_MAGIC)
         return -EPROTO;
-    *answer = pf_answer_from_imm(pf_get_u32(&wire));
-    return answer->status == PF_ANSWER_DATA ? -EPROTO : 0;
+    struct pf_answer answer = pf_answer_from_imm(pf_get_u32(&wire));
+    return answer.status == PF_ANSWER_DATA ? -EPROTO : take_answer(requests, answer);
 }
 
 static int post_receive(struct pf_answer_receive *receive)
@@ -183,23 +194,14 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
 {
     struct pf_answer_receive *receive = pf_container_of(op, struct pf_answer_receive, op);
     struct pf_requests *requests = receive->requests;
-    struct pf_answer answer;
     if (status) {
         if (status != -ECANCELED)
             fail(requests, pf_why(&requests->why, status, "no answers can be received: %s",
                                   ferry_strerror(status)));
         return;
     }
-    int error = 0;
-    if (op->has_imm) {
-        answer = pf_answer_from_imm(op->imm);
-        if (answer.status != PF_ANSWER_DATA)
-            error = -EPROTO;
-    } else {
-        error = answer_in_message(receive->bytes, bytes, &answer);
-    }
-    if (!error)
-        error = take_answer(requests, answer);
+    int error = op->has_imm ? take_immediate(requests, op->imm)
+                            : take_message(requests, receive->bytes, bytes);
     if (error)
         pf_why(&requests->why, error, "the source sent an answer that nobody asked for");
     else if ((error = post_receive(receive)))
@@ -221,7 +223,12 @@ unsigned pf_requests_advance(struct pf_requests *requests)
         place(pf_container_of(item, struct pf_slot, link));
         settled++;
     }
-    return settled + ask_waiting(requests);
+    settled += ask_waiting(requests);
+    int placed = pf_trays_advance(&requests->trays);
+    if (placed < 0)
+        fail(requests,
+             pf_why(&requests->why, placed, "the neighbours of a page could not be placed"));
+    return settled + (placed > 0);
 }
 
 /* ---- setting up ------------------------------------------------------------------------------ */
@@ -239,7 +246,7 @@ static void lay_out(struct pf_requests *requests)
         at += MESSAGE_BYTES;
         pf_list_append(&requests->free, &slot->link);
     }
-    for (unsigned i = 0; i < requests->count; i++, at += RECEIVE_BYTES) {
+    for (unsigned i = 0; i < requests->receive_count; i++, at += RECEIVE_BYTES) {
         requests->receives[i].requests = requests;
         requests->receives[i].op.done = answer_done;
         requests->receives[i].bytes = at;
@@ -253,21 +260,27 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
     requests->session = session;
     requests->arrival = arrival;
     requests->count = session->options->slots;
-    if (requests->count > pf_session_device(session)->caps.max_depth)
-        requests->count = pf_session_device(session)->caps.max_depth;
+    int error = pf_trays_open(&requests->trays, session, arrival);
+    if (error)
+        return error;
+    /* Each slot and each tray needs a receive. */
+    if (requests->count + requests->trays.count > pf_session_device(session)->caps.max_depth)
+        requests->count = pf_session_device(session)->caps.max_depth - requests->trays.count;
+    requests->receive_count = requests->count + requests->trays.count;
     pf_list_init(&requests->free);
     pf_list_init(&requests->filled);
-    requests->buffer_bytes = (size_t)requests->count * (MESSAGE_BYTES + RECEIVE_BYTES);
+    requests->buffer_bytes =
+        (size_t)requests->count * MESSAGE_BYTES + (size_t)requests->receive_count * RECEIVE_BYTES;
     requests->slots = calloc(requests->count, sizeof *requests->slots);
-    requests->receives = calloc(requests->count, sizeof *requests->receives);
+    requests->receives = calloc(requests->receive_count, sizeof *requests->receives);
     requests->pages = pf_map_locked((size_t)requests->count * PF_PAGE_SIZE);
     requests->buffers = pf_map_locked(requests->buffer_bytes);
     if (!requests->slots || !requests->receives || !requests->pages || !requests->buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for %u slots", requests->count);
     lay_out(requests);
-    int error = pf_mr_reg(pf_session_device(session), requests->pages,
-                          (size_t)requests->count * PF_PAGE_SIZE, PF_REMOTE_WRITE,
-                          &requests->pages_mr, &session->why);
+    error = pf_mr_reg(pf_session_device(session), requests->pages,
+                      (size_t)requests->count * PF_PAGE_SIZE, PF_REMOTE_WRITE, &requests->pages_mr,
+                      &session->why);
     return error ? error
                  : pf_mr_reg(pf_session_device(session), requests->buffers, requests->buffer_bytes,
                              PF_LOCAL_WRITE, &requests->buffers_mr, &session->why);
@@ -275,7 +288,7 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
 
 int pf_requests_post_receives(struct pf_requests *requests)
 {
-    for (unsigned i = 0; i < requests->count; i++) {
+    for (unsigned i = 0; i < requests->receive_count; i++) {
         int error = post_receive(&requests->receives[i]);
         if (error)
             return pf_why(&requests->session->why, error, "cannot post receives for answers: %s",
@@ -286,6 +299,7 @@ int pf_requests_post_receives(struct pf_requests *requests)
 
 void pf_requests_close(struct pf_requests *requests)
 {
+    pf_trays_close(&requests->trays);
     if (requests->pages_mr)
         pf_mr_dereg(requests->pages_mr);
     if (requests->buffers_mr)

@@ -9,6 +9,7 @@
 #include "core/arrival.h"
 #include "core/histogram.h"
 #include "core/session.h"
+#include "core/trays.h"
 
 struct pf_requests;
 
@@ -48,10 +49,11 @@ enum { PF_WISHES_MAX = 4096 };
 struct pf_requests {
     struct pf_session *session;
     struct pf_arrival *arrival;
-    unsigned count;
+    unsigned count, receive_count;
     struct pf_slot *slots;
     struct pf_answer_receive *receives;
     struct pf_list free, filled;
+    struct pf_trays trays;
     unsigned busy;
     /* First come, first served; a ring. */
     struct pf_wish wishes[PF_WISHES_MAX];

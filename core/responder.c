@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUDGET = 32, RECEIVE_BYTES = 32, MESSAGE_BYTES = 32 };
+enum { BUDGET = 32, RECEIVE_BYTES = 32, MESSAGE_BYTES = 32, NOTES_MANY = PF_NOTES_MAX / 2 };
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
@@ -133,6 +133,10 @@ static int serve(struct pf_responder *responder, const struct pf_page_request *r
             &responder->worker.why, -EPROTO,
             "the destination asked for page %llu of region %u into slot %u: no such thing",
             (unsigned long long)request->page, request->region, request->slot);
+    if (!pf_prefetch_grant(&responder->prefetch, request->extra))
+        return pf_why(&responder->worker.why, -EPROTO,
+                      "the destination granted trays (%#x) that were not its to grant",
+                      request->extra);
     struct pf_list *item = pf_list_pop(&responder->free);
     if (!item)
         return pf_why(&responder->worker.why, -EPROTO,
@@ -141,6 +145,7 @@ static int serve(struct pf_responder *responder, const struct pf_page_request *r
     send->request = *request;
     send->status = claim(responder, request);
     post_answer(send);
+    pf_prefetch_note(&responder->prefetch, request);
     return 0;
 }
 
@@ -175,18 +180,31 @@ static void request_done(struct pf_op *op, int status, size_t bytes)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
+/*
+ * One look at everything. Neighbours are thought of when there is nothing else to do, so that no
+ * answer waits for them; but not never.
+ */
+static int look(struct pf_responder *responder)
+{
+    int n = pf_progress(responder->session->urgent.lane, BUDGET);
+    if (n < 0)
+        return n;
+    post_waiting(responder);
+    if (n == 0 || responder->prefetch.note_count >= NOTES_MANY)
+        n += (int)pf_prefetch_advance(&responder->prefetch);
+    return n;
+}
+
 static void *responder_run(void *arg)
 {
     struct pf_responder *responder = arg;
-    struct pf_port *port = &responder->session->urgent;
     pf_worker_be_quick();
     while (!pf_worker_stopping(&responder->worker)) {
-        int n = pf_progress(port->lane, BUDGET);
+        int n = look(responder);
         if (n < 0) {
             pf_worker_fail(&responder->worker, n, "the urgent lane broke");
             break;
         }
-        post_waiting(responder);
         if (n > 0)
             pf_busy(&responder->idle);
         else
@@ -269,12 +287,16 @@ int pf_responder_start(struct pf_responder *responder, struct pf_source_memory *
         .fd_count = 1,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
     };
+    int error = pf_prefetch_start(&responder->prefetch, memory);
+    if (error)
+        return error;
     return pf_worker_start(&responder->worker, "pf-responder", responder_run, responder);
 }
 
 void pf_responder_close(struct pf_responder *responder)
 {
     pf_worker_stop(&responder->worker);
+    pf_prefetch_close(&responder->prefetch);
     if (responder->mr)
         pf_mr_dereg(responder->mr);
     if (responder->buffers)

@@ -7,6 +7,7 @@
 #define PF_CORE_RESPONDER_H
 
 #include "core/background.h"
+#include "core/prefetch.h"
 #include "core/session.h"
 #include "core/source_memory.h"
 #include "core/worker.h"
@@ -46,6 +47,7 @@ struct pf_responder {
     struct pf_request_receive *receives;
     struct pf_answer_send *answers;
     struct pf_list free, unposted;
+    struct pf_prefetch prefetch;
     struct pf_hint hint; /* taken by the mover */
 };
 

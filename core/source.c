@@ -80,6 +80,8 @@ static int introduce(struct pf_source *source)
     source->stages = pf_get_u32(&message.payload);
     source->stage_size = pf_get_u64(&message.payload);
     source->rails_accepted = pf_get_u32(&message.payload);
+    source->trays = pf_get_u32(&message.payload);
+    source->tray_size = pf_get_u64(&message.payload);
     return pf_session_check(&source->session, &message);
 }
 
@@ -276,10 +278,25 @@ static int follow(struct pf_source *source)
     }
 }
 
+/* No request will come any more: what the guesses were worth is known now. */
+static int tell_verdict(struct pf_source *source)
+{
+    const struct pf_counters *counters = &source->job->counters;
+    struct pf_wire payload;
+    pf_worker_stop(&source->responder.worker);
+    pf_prefetch_end(&source->responder.prefetch);
+    int error = pf_session_begin(&source->session, &payload);
+    if (error)
+        return error;
+    pf_put_u64(&payload, pf_count_get(&counters->prefetch_useful_pages));
+    pf_put_u64(&payload, pf_count_get(&counters->prefetch_useless_pages));
+    return pf_session_commit(&source->session, PF_MSG_BYE, &payload);
+}
+
 static void say_goodbye(struct pf_source *source)
 {
     /* The destination is complete: what goes wrong from here on harms nobody. */
-    if (pf_session_say(&source->session, PF_MSG_BYE) == 0)
+    if (tell_verdict(source) == 0)
         pf_session_linger(&source->session);
     pf_count_set(&source->job->counters.total_us, since_us(source->began_ns));
 }

@@ -19,8 +19,8 @@ struct pf_source {
     struct pf_responder responder;
     struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */
     /* The destination's word: it is its memory. */
-    unsigned stages, rails_accepted;
-    uint64_t stage_size;
+    unsigned stages, rails_accepted, trays;
+    uint64_t stage_size, tray_size;
     uint64_t began_ns, paused_ns;
     bool run_sent; /* from here on the job never goes on at this side */
 };

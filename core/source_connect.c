@@ -63,9 +63,10 @@ static int connect_urgent(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     unsigned slots = source->responder.slots;
-    /* One answer for each slot, and one more while the last is not reported done yet. */
+    /* One answer for each slot, and one more while the last is not reported done yet; trays. */
     unsigned depth = pf_session_device(session)->caps.max_depth;
-    unsigned sends = 2 * slots < depth ? 2 * slots : depth;
+    unsigned wanted = 2 * slots + source->trays;
+    unsigned sends = wanted < depth ? wanted : depth;
     struct pf_endpoint_attr attr = pf_port_attr(&session->urgent, sends, slots, 32);
     int error = connect_port(source, &session->urgent, &attr);
     if (!error)
@@ -106,6 +107,11 @@ static int check_offer(struct pf_source *source)
         return pf_why(&session->why, -EPROTO,
                       "the destination offers %u rails of %u: no such thing", rails,
                       session->rail_count);
+    if (source->trays > PF_TRAYS_MAX || source->tray_size > PF_TRAY_SIZE_MAX ||
+        source->tray_size % PF_PAGE_SIZE || (source->trays > 0 && source->tray_size == 0))
+        return pf_why(&session->why, -EPROTO,
+                      "the destination offers %u trays of %llu bytes: no such thing", source->trays,
+                      (unsigned long long)source->tray_size);
     if (rails < session->rail_count)
         pf_warn("the destination has %u of the %u rails that were asked for", rails,
                 session->rail_count);
@@ -119,6 +125,9 @@ int pf_source_open_lanes(struct pf_source *source)
     int error = check_offer(source);
     if (!error)
         error = pf_responder_open(&source->responder, session, source->responder.slots);
+    if (!error)
+        error = pf_prefetch_open(&source->responder.prefetch, session, &source->responder.worker,
+                                 source->trays, source->tray_size);
     for (unsigned i = 0; i < session->rail_count && !error; i++)
         error = pf_mover_open(&source->movers[i], session, i, &source->responder, source->stages,
                               source->stage_size);
@@ -140,6 +149,18 @@ static int aim_mover(struct pf_source *source, unsigned rail, struct pf_wire *pa
     return error;
 }
 
+static int aim_prefetch(struct pf_source *source, struct pf_wire *payload)
+{
+    struct pf_rkey key = {0};
+    uint8_t packed[PF_RKEY_BYTES];
+    uint64_t trays_addr = pf_get_u64(payload);
+    pf_get_bytes(payload, packed, sizeof packed);
+    int error =
+        source->trays > 0 ? pf_rkey_unpack(source->session.urgent.endpoint, packed, &key) : 0;
+    pf_prefetch_aim(&source->responder.prefetch, trays_addr, &key);
+    return error;
+}
+
 int pf_source_take_aim(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
@@ -156,6 +177,8 @@ int pf_source_take_aim(struct pf_source *source)
     pf_responder_aim(&source->responder, slots_addr, &key, slot_size);
     for (unsigned i = 0; i < session->rail_count && !error; i++)
         error = aim_mover(source, i, &message.payload);
+    if (!error)
+        error = aim_prefetch(source, &message.payload);
     if (error || slot_size < PF_PAGE_SIZE)
         return pf_why(&session->why, -EPROTO, "the destination sent unusable keys");
     return pf_session_check(session, &message);

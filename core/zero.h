@@ -22,4 +22,14 @@ static inline bool pf_all_zero(const void *p, size_t size)
     return true;
 }
 
+/* How many of a row of pages are of the same kind, all zero or not, as the first. */
+static inline size_t pf_same_kind(const char *first, size_t page_size, size_t pages, bool *zero)
+{
+    size_t n = 1;
+    *zero = pf_all_zero(first, page_size);
+    while (n < pages && pf_all_zero(first + n * page_size, page_size) == *zero)
+        n++;
+    return n;
+}
+
 #endif

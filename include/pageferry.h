@@ -188,6 +188,9 @@ struct ferry_status {
     uint64_t duplicates;      /* faults on a page that was asked for already */
     uint64_t zero_pages;      /* pages that travelled as a mark only */
     uint64_t normal_pages;    /* pages that travelled whole */
+    /* Pages sent unasked behind an answer; of these, those that later requests went past, and those
+     * that none did, as far as it is known yet: all of them in the end. */
+    uint64_t prefetched_pages, prefetch_useful_pages, prefetch_useless_pages;
     double service_p50_us, service_p99_us, service_p999_us;          /* fault read to page placed */
     double read_p50_us, request_p50_us, answer_p50_us, place_p50_us; /* its parts */
     uint64_t downtime_us; /* pause at the source to the destination's word that it runs */

@@ -35,6 +35,7 @@ struct pf_record {
     int64_t faults;
     int64_t requests;
     int64_t duplicates;
+    int64_t prefetched_pages, prefetch_useful_pages, prefetch_useless_pages;
     int64_t zero_pages;
     int64_t normal_pages;
     int64_t service_p50_us;
