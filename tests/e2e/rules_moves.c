@@ -61,9 +61,13 @@ static void count_requests(struct rig_side *side, struct grid *grid)
 
 static void touched_pages_arrive_without_background(void)
 {
+    static const char *const one_by_one[] = {"prefetch", "off", NULL};
     static const struct grid_play play = {PAGES, STEPS, MOVE_AT, .finished = count_requests};
     struct rig_run run;
-    rig_run(&run, &(struct rig_setup){.body = grid_job, .ctx = &play, .source_options = on_demand});
+    rig_run(&run, &(struct rig_setup){.body = grid_job,
+                                      .ctx = &play,
+                                      .source_options = on_demand,
+                                      .destination_options = one_by_one});
     CU_ASSERT_EQUAL(rig_number(&run.destination, "requests"), PAGES);
     CU_ASSERT_EQUAL(rig_number(&run.destination, "received"), PAGES * RIG_PAGE);
     CU_ASSERT_EQUAL(rig_number(&run.destination, "remaining"), 0);

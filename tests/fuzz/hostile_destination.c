@@ -42,15 +42,43 @@ static void complete_at_once(struct peer *peer)
     peer_say(peer, PF_MSG_COMPLETE, "", 0);
 }
 
-static void accepted_of(struct peer *peer, uint32_t slots, uint32_t stages, uint64_t size)
+static void accepted_with(struct peer *peer, uint32_t slots, uint32_t stages, uint64_t size,
+                          uint32_t trays, uint64_t tray_size)
 {
-    uint8_t bytes[20];
+    uint8_t bytes[32];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u32(&wire, slots);
     pf_put_u32(&wire, stages);
     pf_put_u64(&wire, size);
     pf_put_u32(&wire, 1); /* rails */
+    pf_put_u32(&wire, trays);
+    pf_put_u64(&wire, tray_size);
     peer_say(peer, PF_MSG_ACCEPTED, bytes, sizeof bytes);
+}
+
+static void accepted_of(struct peer *peer, uint32_t slots, uint32_t stages, uint64_t size)
+{
+    accepted_with(peer, slots, stages, size, 0, 0);
+}
+
+static void accepts_many_trays(struct peer *peer)
+{
+    accepted_with(peer, 4, 2, 16384, PF_TRAYS_MAX + 1, 4096);
+}
+
+static void accepts_odd_trays(struct peer *peer)
+{
+    accepted_with(peer, 4, 2, 16384, 1, 4095);
+}
+
+static void accepts_empty_trays(struct peer *peer)
+{
+    accepted_with(peer, 4, 2, 16384, 1, 0);
+}
+
+static void accepts_endless_trays(struct peer *peer)
+{
+    accepted_with(peer, 4, 2, 16384, 1, UINT64_MAX & ~4095ull);
 }
 
 static void accepts_no_slots(struct peer *peer)
@@ -91,13 +119,31 @@ static void listening_early(struct peer *peer)
 /* ---- the other lanes
  * ----------------------------------------------------------------------------------- */
 
-static void request(struct peer *peer, uint16_t slot, uint32_t region, uint64_t page)
+/* A request that grants trays, a bit for each. */
+static void request_granting(struct peer *peer, uint16_t slot, uint32_t region, uint64_t page,
+                             uint16_t trays)
 {
     uint8_t bytes[PF_REQUEST_BYTES];
     struct pf_page_request fields = {
-        .kind = PF_REQUEST_PAGE, .slot = slot, .region = region, .page = page};
+        .kind = PF_REQUEST_PAGE, .slot = slot, .extra = trays, .region = region, .page = page};
     pf_request_pack(&fields, bytes);
     peer_send(peer, &peer->session.urgent, bytes, sizeof bytes);
+}
+
+static void request(struct peer *peer, uint16_t slot, uint32_t region, uint64_t page)
+{
+    request_granting(peer, slot, region, page, 0);
+}
+
+static void grants_no_tray_of_its_own(struct peer *peer)
+{
+    request_granting(peer, 0, 0, 0, 1 << PEER_TRAYS);
+}
+
+static void grants_a_tray_twice(struct peer *peer)
+{
+    request_granting(peer, 0, 0, 0, 1);
+    request_granting(peer, 1, 0, 8, 1);
 }
 
 static void good_request(struct peer *peer)
@@ -190,6 +236,10 @@ static const struct attack before[] = {
     {"many stages", PEER_REGIONS, accepts_many_stages, "no such thing"},
     {"odd stages", PEER_REGIONS, accepts_odd_stages, "no such thing"},
     {"endless stages", PEER_REGIONS, accepts_endless_stages, "no such thing"},
+    {"many trays", PEER_REGIONS, accepts_many_trays, "no such thing"},
+    {"odd trays", PEER_REGIONS, accepts_odd_trays, "no such thing"},
+    {"empty trays", PEER_REGIONS, accepts_empty_trays, "no such thing"},
+    {"endless trays", PEER_REGIONS, accepts_endless_trays, "no such thing"},
     {"accepted", PEER_REGIONS, truncated_accepted, "malformed message (accepted)"},
     {"listening", PEER_ACCEPTED, listening_early, "listening where arena was due"},
     {"early request", PEER_SWITCH, good_request, "untimely page request"},
@@ -241,6 +291,8 @@ static const struct attack after[] = {
     {"region", PEER_RUNNING, request_in_no_region, "page 0 of region 1 into slot 0"},
     {"page", PEER_RUNNING, request_beyond_the_region, "page 16 of region 0 into slot 0"},
     {"slot", PEER_RUNNING, request_into_no_slot, "page 0 of region 0 into slot 4"},
+    {"tray", PEER_RUNNING, grants_no_tray_of_its_own, "granted trays (0x4)"},
+    {"tray twice", PEER_RUNNING, grants_a_tray_twice, "granted trays (0x1)"},
     {"junk", PEER_RUNNING, junk_request, "untimely page request"},
     {"immediate", PEER_RUNNING, immediate_for_a_request, ""},
     {"credit stage", PEER_RUNNING, credit_for_no_stage, "a credit that was not due"},

@@ -303,6 +303,66 @@ static void run_beyond_the_stage(struct peer *peer)
     fill(peer, run, good_imm);
 }
 
+/* ---- trays
+ * ------------------------------------------------------------------------------------------- */
+
+static const struct pf_tray_imm good_tray = {.tray = 0, .runs = 1, .generation = 0};
+
+/* A tray's header with one run, and its immediate. */
+static void fill_tray(struct peer *peer, struct pf_stage_run run, struct pf_tray_imm imm)
+{
+    uint8_t bytes[PF_TRAY_VERDICT_BYTES + PF_RUN_BYTES + RIG_PAGE] = {0};
+    pf_stage_run_pack(&run, bytes + PF_TRAY_VERDICT_BYTES);
+    uint64_t to = peer->trays_at + PF_STAGE_PAGES - pf_tray_header_bytes(1);
+    peer_write(peer, &peer->session.urgent, bytes, sizeof bytes, to, &peer->trays_key,
+               pf_tray_to_imm(imm));
+}
+
+/* The job has asked for a page, and granted all trays with that. */
+static void await_grant(struct peer *peer)
+{
+    while (peer->answers == 0)
+        peer_settle(peer, 1);
+}
+
+static void tray_not_granted(struct peer *peer)
+{
+    fill_tray(peer, good_run, good_tray);
+}
+
+#define TRAY(name, member_run, member_imm)                                                         \
+    static void name(struct peer *peer)                                                            \
+    {                                                                                              \
+        struct pf_stage_run run = good_run;                                                        \
+        struct pf_tray_imm imm = good_tray;                                                        \
+        member_run;                                                                                \
+        member_imm;                                                                                \
+        await_grant(peer);                                                                         \
+        fill_tray(peer, run, imm);                                                                 \
+    }
+
+TRAY(tray_there_is_none, (void)run, imm.tray = PF_TRAYS_MAX - 1)
+TRAY(tray_of_no_runs, (void)run, imm.runs = 0)
+TRAY(tray_of_old_generation, (void)run, imm.generation = UINT16_MAX)
+TRAY(neighbour_in_no_region, run.region = 5, (void)imm)
+TRAY(neighbour_beyond_the_region, run.first = PEER_PAGES, (void)imm)
+TRAY(neighbour_around_the_end, run.first = UINT64_MAX, (void)imm)
+TRAY(neighbours_without_pages, run.pages = 0, (void)imm)
+TRAY(neighbours_beyond_the_tray, run.pages = PEER_PAGES, (void)imm)
+
+static void tray_filled_twice(struct peer *peer)
+{
+    await_grant(peer);
+    fill_tray(peer, good_run, good_tray);
+    fill_tray(peer, good_run, good_tray);
+}
+
+static void neighbours_by_message(struct peer *peer)
+{
+    await_grant(peer);
+    answer_of(peer, (struct pf_answer){0, 0, PF_ANSWER_NEIGHBOURS});
+}
+
 /* ---- before the switch
  * ---------------------------------------------------------------------------------- */
 
@@ -339,6 +399,7 @@ static const struct attack before[] = {
     {"answer slot", PEER_LISTENING, answer_for_no_slot, "an answer that nobody asked for"},
     {"answer data", PEER_LISTENING, data_nobody_asked_for, "an answer that nobody asked for"},
     {"answer junk", PEER_LISTENING, junk_answer, "an answer that nobody asked for"},
+    {"tray early", PEER_LISTENING, tray_not_granted, "an answer that nobody asked for"},
     {"bulk message", PEER_LANES, message_on_the_bulk_lane, "it has no credit for"},
     {"stage number", PEER_LISTENING, stage_there_is_none, "it has no credit for"},
     {"stage parts", PEER_LISTENING, stage_of_no_parts, "it has no credit for"},
@@ -354,7 +415,8 @@ static const struct attack before[] = {
     {"run stage", PEER_LISTENING, run_beyond_the_stage, "could not be placed"},
 };
 
-static const char *const options[] = {"stages", "2", "slots", "4", "stage-size", "16K", NULL};
+static const char *const options[] = {"stages",          "2",   "slots", "4", "stage-size", "16K",
+                                      "prefetch-window", "16K", NULL};
 
 static void start_destination(struct rig_run *run)
 {
@@ -421,6 +483,16 @@ static const struct attack after[] = {
     {"answer", PEER_RUNNING, answer_for_no_slot, "an answer that nobody asked for"},
     {"stage", PEER_RUNNING, stage_of_old_generation, "it has no credit for"},
     {"run", PEER_RUNNING, run_beyond_the_region, "could not be placed"},
+    {"tray number", PEER_RUNNING, tray_there_is_none, "an answer that nobody asked for"},
+    {"tray runs", PEER_RUNNING, tray_of_no_runs, "an answer that nobody asked for"},
+    {"tray generation", PEER_RUNNING, tray_of_old_generation, "an answer that nobody asked for"},
+    {"tray twice", PEER_RUNNING, tray_filled_twice, "an answer that nobody asked for"},
+    {"tray message", PEER_RUNNING, neighbours_by_message, "an answer that nobody asked for"},
+    {"tray region", PEER_RUNNING, neighbour_in_no_region, "could not be placed"},
+    {"tray beyond", PEER_RUNNING, neighbour_beyond_the_region, "could not be placed"},
+    {"tray around", PEER_RUNNING, neighbour_around_the_end, "could not be placed"},
+    {"tray empty", PEER_RUNNING, neighbours_without_pages, "could not be placed"},
+    {"tray long", PEER_RUNNING, neighbours_beyond_the_tray, "could not be placed"},
     {"hang-up", PEER_RUNNING, hangs_up, "connection broke"},
 };
 

@@ -14,7 +14,8 @@ enum {
     SENDS_AT = 2 * PEER_RECEIVES * PEER_MESSAGE,
     SLOTS_AT = (SENDS_AT + PEER_SENDS * CONTROL_SEND + 4095) / 4096 * 4096,
     STAGES_AT = SLOTS_AT + PEER_SLOTS * RIG_PAGE,
-    MEMORY = STAGES_AT + PEER_STAGES * PEER_STAGE,
+    TRAYS_AT = STAGES_AT + PEER_STAGES * PEER_STAGE,
+    MEMORY = TRAYS_AT + PEER_TRAYS * PEER_STAGE,
 };
 
 /* ---- operations
@@ -45,6 +46,8 @@ static void receive_done(struct pf_op *op, int status, size_t bytes)
     bool bulk = receive >= peer->receives[1];
     if (bulk)
         note_bulk(peer, op);
+    else if (op->has_imm && pf_answer_from_imm(op->imm).status == PF_ANSWER_NEIGHBOURS)
+        peer->tray_fills[pf_tray_from_imm(op->imm).tray]++;
     else
         peer->answers++;
     post_receive(receive, bulk ? &peer->session.rails[0].bulk : &peer->session.urgent);
@@ -297,7 +300,10 @@ static int hear_arena(struct peer *peer)
     pf_rkey_unpack(peer->session.urgent.endpoint, key, &peer->slots_key);
     peer->stages_at = pf_get_u64(&message.payload);
     pf_get_bytes(&message.payload, key, sizeof key);
-    return pf_rkey_unpack(peer->session.rails[0].bulk.endpoint, key, &peer->stages_key);
+    pf_rkey_unpack(peer->session.rails[0].bulk.endpoint, key, &peer->stages_key);
+    peer->trays_at = pf_get_u64(&message.payload);
+    pf_get_bytes(&message.payload, key, sizeof key);
+    return pf_rkey_unpack(peer->session.urgent.endpoint, key, &peer->trays_key);
 }
 
 static int source_lanes(struct peer *peer, const char *uri)
@@ -390,12 +396,14 @@ static int await_port(struct peer *peer, const struct pf_port *port)
 
 static void say_accepted(struct peer *peer)
 {
-    uint8_t bytes[20];
+    uint8_t bytes[64];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u32(&wire, PEER_SLOTS);
     pf_put_u32(&wire, PEER_STAGES);
     pf_put_u64(&wire, PEER_STAGE_SIZE);
     pf_put_u32(&wire, 1); /* rails */
+    pf_put_u32(&wire, PEER_TRAYS);
+    pf_put_u64(&wire, PEER_STAGE_SIZE);
     say(peer, PF_MSG_ACCEPTED, &wire, bytes);
 }
 
@@ -410,6 +418,9 @@ static void say_arena(struct peer *peer)
     pf_put_bytes(&wire, key, sizeof key);
     pf_rkey_pack(peer->mr, peer->session.rails[0].bulk.endpoint, key);
     pf_put_u64(&wire, (uintptr_t)peer->memory + STAGES_AT);
+    pf_put_bytes(&wire, key, sizeof key);
+    pf_rkey_pack(peer->mr, peer->session.urgent.endpoint, key);
+    pf_put_u64(&wire, (uintptr_t)peer->memory + TRAYS_AT);
     pf_put_bytes(&wire, key, sizeof key);
     say(peer, PF_MSG_ARENA, &wire, bytes);
 }

@@ -13,6 +13,7 @@
 
 enum { PEER_PAGES = 16, PEER_STEPS = 4, PEER_MOVE_AT = 2, PEER_SLOTS = 4, PEER_STAGES = 2 };
 enum { PEER_STAGE_SIZE = 16384, PEER_STAGE = PF_STAGE_PAGES + PEER_STAGE_SIZE };
+enum { PEER_TRAYS = 2 }; /* as large as stages */
 enum { PEER_RECEIVES = 128, PEER_MESSAGE = 64, PEER_SENDS = 16 };
 
 /* Steps of the conversation; a script ends after the one named. */
@@ -44,10 +45,10 @@ struct peer {
     struct pf_mr *mr;
     struct peer_op receives[2][PEER_RECEIVES], sends[PEER_SENDS];
     /* What the other side offered (as a source). */
-    uint64_t slots_at, stages_at, stage_size;
-    struct pf_rkey slots_key, stages_key;
+    uint64_t slots_at, stages_at, stage_size, trays_at;
+    struct pf_rkey slots_key, stages_key, trays_key;
     /* As a destination: immediates of the bulk lane, messages and immediates of the urgent one. */
-    unsigned fills[PF_STAGES_MAX], fill_count, answers;
+    unsigned fills[PF_STAGES_MAX], fill_count, answers, tray_fills[PF_TRAYS_MAX];
     uint32_t last_answer;
     unsigned mutation; /* seed; 0: every message is sent as it is */
 };

@@ -138,17 +138,37 @@ static void page_request(void)
     CU_ASSERT_EQUAL(heard.kind, said.kind);
     CU_ASSERT_EQUAL(heard.slot, said.slot);
     CU_ASSERT_EQUAL(heard.generation, said.generation);
+    CU_ASSERT_EQUAL(heard.extra, said.extra);
     CU_ASSERT_EQUAL(heard.region, said.region);
     CU_ASSERT_EQUAL(heard.page, said.page);
     for (size_t i = 0; i <= sizeof bytes; i++)
         CU_ASSERT_EQUAL(pf_request_unpack(bytes, i, &heard) == 0, i == PF_REQUEST_BYTES);
-    /* Kind, slot (13 bits), extra and the reserved word. */
-    static const unsigned refused[] = {0, 1, 3, 6, 7, 12, 13, 14, 15};
+    /* Kind, slot (13 bits) and the reserved word. */
+    static const unsigned refused[] = {0, 1, 3, 12, 13, 14, 15};
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         pf_request_pack(&said, bytes);
         bytes[refused[i]] ^= 0x80;
         CU_ASSERT_EQUAL(pf_request_unpack(bytes, PF_REQUEST_BYTES, &heard), -EPROTO);
     }
+}
+
+/* An immediate of a tray is none of an answer, and the other way round. */
+static void trays(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        struct pf_tray_imm said = {
+            .tray = i & 1 ? PF_TRAYS_MAX - 1 : 0,
+            .runs = i & 2 ? PF_TRAY_RUNS_MAX : 1,
+            .generation = i & 1 ? 0 : UINT16_MAX,
+        };
+        uint32_t imm = pf_tray_to_imm(said);
+        struct pf_tray_imm heard = pf_tray_from_imm(imm);
+        CU_ASSERT_EQUAL(heard.tray, said.tray);
+        CU_ASSERT_EQUAL(heard.runs, said.runs);
+        CU_ASSERT_EQUAL(heard.generation, said.generation);
+        CU_ASSERT_EQUAL(pf_answer_from_imm(imm).status, PF_ANSWER_NEIGHBOURS);
+    }
+    CU_ASSERT(pf_tray_header_bytes(PF_TRAY_RUNS_MAX) <= PF_STAGE_PAGES);
 }
 
 static void answers(void)
@@ -201,6 +221,7 @@ int main(int argc, char **argv)
         {"greeting", greeting},
         {"header", header},
         {"page_request", page_request},
+        {"trays", trays},
         {"answers", answers},
         {"stages", stages},
         {"every_message_has_a_name", every_message_has_a_name},

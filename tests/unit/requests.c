@@ -59,7 +59,7 @@ static void on_request(void *ctx, struct pf_request *request, const void *data, 
 {
     struct stand *stand = ctx;
     struct pf_port *port = &stand->near.urgent;
-    struct pf_endpoint_attr attr = pf_port_attr(port, SLOTS, SLOTS, BYTES);
+    struct pf_endpoint_attr attr = pf_port_attr(port, SLOTS, stand->requests.receive_count, BYTES);
     (void)data;
     (void)len;
     CU_ASSERT_EQUAL_FATAL(pf_accept(request, port->lane, &attr, NULL, 0, &port->endpoint, NULL), 0);
