@@ -53,7 +53,9 @@ static int open_lanes(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_wire payload;
     int error = pf_fault_thread_open(&destination->faults, session, &destination->arrival);
-    for (unsigned i = 0; i < session->rail_count && !error; i++)
+    if (session->pull && !error)
+        error = pf_destination_open_pull(destination);
+    for (unsigned i = 0; i < session->rail_count && !session->pull && !error; i++)
         error = pf_placer_open(&destination->placers[i], session, i, &destination->arrival);
     if (error)
         return error;
@@ -76,6 +78,8 @@ static int open_lanes(struct pf_destination *destination)
 static int tell_arena(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
+    if (session->pull)
+        return 0; /* the source writes nothing */
     struct pf_requests *requests = &destination->faults.requests;
     struct pf_wire payload;
     uint8_t key[PF_RKEY_BYTES];
@@ -146,7 +150,7 @@ static int next_of_switch(struct pf_destination *destination, struct pf_message 
     return got < 0 ? got : 0;
 }
 
-/* Unsent runs, then state, then the word to listen. */
+/* Unsent runs, in pull mode their keys, then state, then the word to listen. */
 static int take_switch(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
@@ -158,6 +162,8 @@ static int take_switch(struct pf_destination *destination)
             return error;
         if (message.type == PF_MSG_UNSENT && destination->blob_filled == 0)
             error = take_unsent(destination, &message);
+        else if (message.type == PF_MSG_KEYS && session->pull && destination->blob_filled == 0)
+            error = pf_destination_take_keys(destination, &message);
         else if (message.type == PF_MSG_STATE)
             error = take_state(destination, &message);
         else if (message.type == PF_MSG_LISTEN &&
@@ -175,6 +181,11 @@ static int start_listen(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct ferry_job *job = destination->job;
+    if (session->pull) {
+        int uncovered = pf_fetch_ready(&destination->fetch, &session->why);
+        if (uncovered)
+            return uncovered;
+    }
     pf_memory_locks_release(&destination->locks, &job->regions);
     pf_job_notify(job, FERRY_EVENT_LISTEN, NULL);
     pf_session_hand_over(session);
@@ -182,7 +193,9 @@ static int start_listen(struct pf_destination *destination)
     int error = pf_fault_thread_start(&destination->faults);
     if (!error)
         error = pf_arrival_arm(&destination->arrival, &session->why);
-    for (unsigned i = 0; i < session->rail_count && !error; i++)
+    if (session->pull && !error)
+        error = pf_destination_start_pull(destination);
+    for (unsigned i = 0; i < session->rail_count && !session->pull && !error; i++)
         error = pf_placer_start(&destination->placers[i]);
     if (error)
         return error;
@@ -228,6 +241,7 @@ static void stop_placers(struct pf_destination *destination)
 {
     for (unsigned i = 0; i < destination->session.rail_count; i++)
         pf_worker_stop(&destination->placers[i].worker);
+    pf_destination_stop_pull(destination);
 }
 
 /*
@@ -347,6 +361,7 @@ static void clean_up(struct pf_destination *destination)
     pf_fault_thread_close(&destination->faults);
     for (unsigned i = 0; i < destination->session.rail_count; i++)
         pf_placer_close(&destination->placers[i]);
+    pf_destination_close_pull(destination);
     pf_arrival_close(&destination->arrival);
     free(destination->blob);
     destination->blob = NULL;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The destination's side of a migration: what its files share. destination_accept.c takes
- * connections, destination_compare.c compares the two jobs, destination_report.c tells how it goes,
- * destination.c does the rest in order.
+ * connections, destination_compare.c compares the two jobs, destination_pull.c is what differs
+ * when pages are pulled, destination_report.c tells how it goes, destination.c does the rest in
+ * order.
  */
 #ifndef PF_CORE_DESTINATION_H
 #define PF_CORE_DESTINATION_H
@@ -11,6 +12,7 @@
 #include "core/job.h"
 #include "core/memory_locks.h"
 #include "core/placer.h"
+#include "core/puller.h"
 #include "core/session.h"
 
 struct pf_destination;
@@ -35,9 +37,12 @@ struct pf_destination {
     struct pf_arrival arrival;
     struct pf_fault_thread faults;
     struct pf_placer placers[PF_RAILS_MAX]; /* one for each rail */
+    struct pf_fetch fetch;                  /* pull mode: instead of them */
+    struct pf_puller pullers[PF_RAILS_MAX];
     struct pf_memory_locks locks;
     bool greeted;     /* a source has the control connection */
     bool ending;      /* the session has failed: the next source may wait */
+    bool background;  /* pull mode: not only pages that are needed */
     bool lanes_ready; /* slots and stages are there: urgent and bulk may connect */
     bool ran;         /* the job runs here: failure is loss from here on */
     uint32_t regions_expected, pieces_expected;
@@ -65,5 +70,18 @@ int pf_destination_compare(struct pf_destination *destination);
 /* Tell the source how it goes; and at the end, that nothing is missing and who waited how long. */
 int pf_destination_tell_progress(struct pf_destination *destination);
 int pf_destination_tell_complete(struct pf_destination *destination);
+
+/* ---- pull mode ------------------------------------------------------------------------------- */
+
+/* Instead of the placers: tables and pullers. */
+int pf_destination_open_pull(struct pf_destination *destination);
+
+/* One KEYS message. */
+int pf_destination_take_keys(struct pf_destination *destination, struct pf_message *message);
+
+int pf_destination_start_pull(struct pf_destination *destination);
+void pf_destination_stop_pull(struct pf_destination *destination);
+/* After hanging up. Harmless if it was not opened. */
+void pf_destination_close_pull(struct pf_destination *destination);
 
 #endif

@@ -40,9 +40,11 @@ static int accept_urgent(struct pf_destination *destination, struct pf_request *
 {
     struct pf_port *port = &destination->session.urgent;
     const struct pf_requests *requests = &destination->faults.requests;
-    struct pf_endpoint_attr attr = pf_port_attr(port, requests->count, requests->receive_count, 32);
+    bool pull = destination->session.pull;
+    struct pf_endpoint_attr attr =
+        pf_port_attr(port, requests->count, pull ? 1 : requests->receive_count, 32);
     int error = accept_port(destination, request, port, &attr);
-    return error ? error : pf_requests_post_receives(&destination->faults.requests);
+    return error || pull ? error : pf_requests_post_receives(&destination->faults.requests);
 }
 
 static int accept_bulk(struct pf_destination *destination, struct pf_request *request,
@@ -51,8 +53,11 @@ static int accept_bulk(struct pf_destination *destination, struct pf_request *re
     struct pf_port *port = &destination->session.rails[rail].bulk;
     struct pf_placer *placer = &destination->placers[rail];
     struct pf_endpoint_attr attr = pf_port_attr(port, placer->stages, placer->receive_count, 32);
+    bool pull = destination->session.pull;
+    if (pull)
+        attr = pf_port_attr(port, destination->pullers[rail].count, 1, 32);
     int error = accept_port(destination, request, port, &attr);
-    return error ? error : pf_placer_post_receives(placer);
+    return error || pull ? error : pf_placer_post_receives(placer);
 }
 
 static const char *objection(const struct pf_door *door, const struct pf_greeting *greeting,

@@ -16,6 +16,7 @@ static int take_hello(struct pf_destination *destination)
     destination->pieces_expected = pf_get_u32(&message.payload);
     uint64_t bytes = pf_get_u64(&message.payload);
     uint32_t rails = pf_get_u32(&message.payload);
+    uint32_t flags = pf_get_u32(&message.payload);
     error = pf_session_check(session, &message);
     if (error)
         return error;
@@ -27,6 +28,11 @@ static int take_hello(struct pf_destination *destination)
     if (destination->regions_expected > PF_REGIONS_MAX)
         return pf_why(&session->why, -EPROTO, "the source has %u regions: no job has that many",
                       destination->regions_expected);
+    if (flags & ~(uint32_t)(PF_HELLO_PULL | PF_HELLO_NO_BACKGROUND))
+        return pf_why(&session->why, -EPROTO, "the source wants what is not known here (flags %#x)",
+                      flags);
+    session->pull = flags & PF_HELLO_PULL;
+    destination->background = !(flags & PF_HELLO_NO_BACKGROUND);
     destination->bytes_expected = bytes;
     if (rails < session->rail_count)
         pf_session_use_rails(session, rails);

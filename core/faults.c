@@ -78,7 +78,7 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
         pf_count(&arrival->counters->duplicates, 1);
         return 0;
     }
-    struct pf_wish wish = {view->region, page, now};
+    struct pf_wish wish = {.region = view->region, .page = page, .read_ns = now};
     pf_requests_wish(&faults->requests, &wish);
     return 0;
 }

@@ -14,6 +14,7 @@
 #define MIB (UINT64_C(1) << 20)
 
 static const char *const wait_choices[] = {"spin", "sleep", NULL};
+static const char *const fetch_choices[] = {"write", "read", NULL};
 
 #define OPTION(member, opt_name, opt_type, opt_default, opt_metavar, opt_doc, ...)                 \
     {                                                                                              \
@@ -60,6 +61,10 @@ const struct pf_option pf_option_table[] = {
            "Wait at this safe point until a migration takes the job, to repeat a run exactly; 0: "
            "don't",
            .minimum = 0, .maximum = 4294967295),
+    OPTION(fetch, "fetch", PF_OPTION_CHOICE, "write", "write|read",
+           "How a job's pages leave its host: its source writes them, or the destination reads "
+           "them and the source's CPU takes no part",
+           .choices = fetch_choices),
 };
 
 static_assert(sizeof pf_option_table / sizeof pf_option_table[0] == PF_OPTION_COUNT,

@@ -18,6 +18,11 @@ enum pf_wait {
     PF_WAIT_SLEEP, /* sleep at once */
 };
 
+enum pf_fetch_mode {
+    PF_FETCH_WRITE, /* the source writes pages to the destination */
+    PF_FETCH_READ,  /* the destination reads them from the source */
+};
+
 struct pf_options {
     unsigned wait; /* enum pf_wait */
     unsigned spin_us;
@@ -32,6 +37,7 @@ struct pf_options {
     unsigned connect_timeout_ms;
     unsigned progress_ms;
     unsigned hold_at; /* the safe point that waits for a migration, counted from 1; 0: none */
+    unsigned fetch;   /* enum pf_fetch_mode; the source's */
 };
 
 enum pf_option_type {
@@ -55,7 +61,7 @@ struct pf_option {
     const char *const *choices; /* NULL-terminated */
 };
 
-enum { PF_OPTION_COUNT = 13, PF_OPTION_TEXT_MAX = 32 };
+enum { PF_OPTION_COUNT = 14, PF_OPTION_TEXT_MAX = 32 };
 
 /* The table, PF_OPTION_COUNT long. */
 extern const struct pf_option pf_option_table[];

@@ -16,16 +16,32 @@
     X(answer_p50_ns)                                                                               \
     X(place_p50_ns)
 
+/* Counted at the destination in pull mode, and by the source itself otherwise. */
+#define PULLED(X)                                                                                  \
+    X(requests)                                                                                    \
+    X(elsewhere)                                                                                   \
+    X(zero_pages)                                                                                  \
+    X(normal_pages)                                                                                \
+    X(sent_bytes)
+
 void pf_progress_put(struct pf_wire *payload, const struct pf_counters *counters)
 {
 #define PUT(name) pf_put_u64(payload, pf_count_get(&counters->name));
     TOLD(PUT)
+    PULLED(PUT)
 #undef PUT
 }
 
-void pf_progress_get(struct pf_wire *payload, struct pf_counters *counters)
+void pf_progress_get(struct pf_wire *payload, struct pf_counters *counters, bool pulled)
 {
 #define GET(name) pf_count_set(&counters->name, pf_get_u64(payload));
     TOLD(GET)
+    if (pulled) {
+        PULLED(GET)
+    } else {
+#define SKIP(name) pf_get_u64(payload);
+        PULLED(SKIP)
+#undef SKIP
+    }
 #undef GET
 }

@@ -12,7 +12,7 @@
 /* Write the destination's counters; the payload has room for them. */
 void pf_progress_put(struct pf_wire *payload, const struct pf_counters *counters);
 
-/* Take them over at the source. */
-void pf_progress_get(struct pf_wire *payload, struct pf_counters *counters);
+/* Take them over at the source; pulled: also what only the destination can count then. */
+void pf_progress_get(struct pf_wire *payload, struct pf_counters *counters, bool pulled);
 
 #endif

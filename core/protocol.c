@@ -38,7 +38,7 @@ static const char *const message_names[PF_MSG_TYPE_END] = {
     [PF_MSG_STATE] = "state",       [PF_MSG_LISTEN] = "listen",   [PF_MSG_LISTENING] = "listening",
     [PF_MSG_RUN] = "run",           [PF_MSG_RUNNING] = "running", [PF_MSG_PROGRESS] = "progress",
     [PF_MSG_COMPLETE] = "complete", [PF_MSG_BYE] = "bye",         [PF_MSG_THREADS] = "threads",
-    [PF_MSG_LATENCY] = "latency",
+    [PF_MSG_LATENCY] = "latency",   [PF_MSG_KEYS] = "keys",
 };
 
 const char *pf_message_name(unsigned type)

@@ -41,7 +41,7 @@ enum pf_message_type {
     PF_MSG_ACK = 1,   /* both: nothing but the header's count of messages handled */
     PF_MSG_ERROR,     /* both: the session ends; code, sentence */
     PF_MSG_PING,      /* both: still here */
-    PF_MSG_HELLO,     /* S: job name, number of regions and of state pieces, bytes, rails */
+    PF_MSG_HELLO,     /* S: job name, number of regions and of state pieces, bytes, rails, flags */
     PF_MSG_REGION,    /* S: one region: id, name, bytes, page size, flags, address */
     PF_MSG_STATES,    /* S: the lengths of the state pieces */
     PF_MSG_ACCEPTED,  /* D: all of it fits */
@@ -57,10 +57,17 @@ enum pf_message_type {
     PF_MSG_BYE,       /* S: heard it; hanging up */
     PF_MSG_THREADS,   /* D: how long each thread of the job was blocked; before COMPLETE */
     PF_MSG_LATENCY,   /* D: a histogram of all these waits; before COMPLETE */
+    PF_MSG_KEYS,      /* S: where unsent pages can be read, before STATE; only if it is pulled */
     PF_MSG_TYPE_END
 };
 
 const char *pf_message_name(unsigned type);
+
+/* Flags of HELLO. */
+enum {
+    PF_HELLO_PULL = 1 << 0,          /* the destination reads the pages: no ARENA, but KEYS */
+    PF_HELLO_NO_BACKGROUND = 1 << 1, /* and only those that it needs */
+};
 
 enum { PF_HEADER_BYTES = 16 };
 
@@ -73,6 +80,10 @@ struct pf_header {
 void pf_header_pack(const struct pf_header *header, uint8_t out[PF_HEADER_BYTES]);
 /* -EPROTO unless magic, type and length (against `bytes`, all that arrived) are right. */
 int pf_header_unpack(const void *data, size_t bytes, struct pf_header *header);
+
+/* ---- pull mode ------------------------------------------------------------------------------- */
+
+enum { PF_KEYS_MAX = 1 << 16 }; /* extents that KEYS tells in all */
 
 /* ---- the urgent lane ------------------------------------------------------------------------- */
 

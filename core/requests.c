@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "core/locked.h"
+#include "core/zero.h"
 #include "pageferry.h"
 
 #include <stdlib.h>
@@ -33,6 +34,17 @@ static void release(struct pf_slot *slot)
     free_if_idle(slot);
 }
 
+/* Pull mode: the page itself, straight from this thread. */
+static int post_read(struct pf_slot *slot)
+{
+    struct pf_requests *requests = slot->requests;
+    struct pf_remote_place place =
+        pf_fetch_place(requests->fetch, slot->placing.region, slot->placing.run.first);
+    struct pf_sge sge = {requests->pages_mr, slot->page, PF_PAGE_SIZE};
+    return pf_read(requests->session->urgent.endpoint, &sge, 1, place.address,
+                   &place.extent->urgent, &slot->op);
+}
+
 static int post_request(struct pf_slot *slot)
 {
     struct pf_requests *requests = slot->requests;
@@ -61,12 +73,27 @@ static void request_done(struct pf_op *op, int status, size_t bytes)
                     ferry_strerror(status)));
 }
 
-/* False when no slot is free or the queue is full: the wish has to wait. */
-static bool ask(struct pf_requests *requests, const struct pf_wish *wish)
+/* Pull mode: false if the puller has the page already; it wakes who waits. */
+static bool claim(struct pf_requests *requests, struct pf_wish *wish)
 {
-    struct pf_list *item = pf_list_pop(&requests->free);
-    if (!item)
+    if (wish->claimed)
+        return true;
+    wish->claimed = pf_fetch_claim(requests->fetch, wish->region, wish->page);
+    if (wish->claimed)
+        pf_hint_give(&requests->fetch->hint, wish->region, wish->page);
+    else
+        pf_count(&requests->session->counters->elsewhere, 1);
+    return wish->claimed;
+}
+
+/* False when no slot is free or the queue is full: the wish has to wait. */
+static bool ask(struct pf_requests *requests, struct pf_wish *wish)
+{
+    if (pf_list_empty(&requests->free))
         return false;
+    if (requests->fetch && !claim(requests, wish))
+        return true;
+    struct pf_list *item = pf_list_pop(&requests->free);
     struct pf_slot *slot = pf_container_of(item, struct pf_slot, link);
     slot->placing = (struct pf_placing){
         .region = wish->region,
@@ -74,7 +101,7 @@ static bool ask(struct pf_requests *requests, const struct pf_wish *wish)
         .from = slot->page,
     };
     slot->read_ns = wish->read_ns;
-    int error = post_request(slot);
+    int error = requests->fetch ? post_read(slot) : post_request(slot);
     if (error) {
         pf_list_append(&requests->free, &slot->link);
         if (error != -EAGAIN)
@@ -94,10 +121,10 @@ static bool ask(struct pf_requests *requests, const struct pf_wish *wish)
 
 void pf_requests_wish(struct pf_requests *requests, const struct pf_wish *wish)
 {
-    if (requests->wish_count == 0 && ask(requests, wish))
-        return;
-    unsigned at = (requests->wish_head + requests->wish_count++) % PF_WISHES_MAX;
+    unsigned at = (requests->wish_head + requests->wish_count) % PF_WISHES_MAX;
     requests->wishes[at] = *wish;
+    if (requests->wish_count > 0 || !ask(requests, &requests->wishes[at]))
+        requests->wish_count++;
 }
 
 static unsigned ask_waiting(struct pf_requests *requests)
@@ -132,6 +159,31 @@ static void place(struct pf_slot *slot)
              pf_why(&requests->why, error, "a page could not be placed: %s", strerror(-error)));
 }
 
+static void page_here(struct pf_slot *slot, bool zero)
+{
+    struct pf_requests *requests = slot->requests;
+    struct pf_counters *counters = requests->session->counters;
+    slot->answered_ns = pf_now_ns();
+    pf_histogram_add(&requests->answer, slot->answered_ns - slot->asked_ns);
+    pf_count(zero ? &counters->zero_pages : &counters->normal_pages, 1);
+    if (zero)
+        slot->placing.from = NULL;
+    place(slot);
+}
+
+static void page_read(struct pf_op *op, int status, size_t bytes)
+{
+    struct pf_slot *slot = pf_container_of(op, struct pf_slot, op);
+    slot->sending = false;
+    if (status == 0) {
+        pf_count(&slot->requests->session->counters->sent_bytes, bytes);
+        page_here(slot, pf_all_zero(slot->page, PF_PAGE_SIZE));
+    } else if (status != -ECANCELED)
+        fail(slot->requests,
+             pf_why(&slot->requests->why, status, "a page could not be read from the source: %s",
+                    ferry_strerror(status)));
+}
+
 static int take_answer(struct pf_requests *requests, struct pf_answer answer)
 {
     if (answer.slot >= requests->count)
@@ -139,20 +191,14 @@ static int take_answer(struct pf_requests *requests, struct pf_answer answer)
     struct pf_slot *slot = &requests->slots[answer.slot];
     if (slot->state != PF_SLOT_ASKED || answer.generation != slot->generation)
         return -EPROTO;
-    slot->answered_ns = pf_now_ns();
-    pf_histogram_add(&requests->answer, slot->answered_ns - slot->asked_ns);
     switch (answer.status) {
     case PF_ANSWER_DATA:
-        pf_count(&requests->session->counters->normal_pages, 1);
-        place(slot);
-        return 0;
     case PF_ANSWER_ZERO:
-        pf_count(&requests->session->counters->zero_pages, 1);
-        slot->placing.from = NULL;
-        place(slot);
+        page_here(slot, answer.status == PF_ANSWER_ZERO);
         return 0;
     case PF_ANSWER_ELSEWHERE:
         /* The placer that gets it wakes who waits; the page stays marked as requested. */
+        pf_histogram_add(&requests->answer, pf_now_ns() - slot->asked_ns);
         pf_count(&requests->session->counters->elsewhere, 1);
         release(slot);
         return 0;
@@ -240,7 +286,7 @@ static void lay_out(struct pf_requests *requests)
         struct pf_slot *slot = &requests->slots[i];
         slot->requests = requests;
         slot->index = (uint16_t)i;
-        slot->op.done = request_done;
+        slot->op.done = requests->session->pull ? page_read : request_done;
         slot->page = requests->pages + (size_t)i * PF_PAGE_SIZE;
         slot->message = at;
         at += MESSAGE_BYTES;
@@ -278,9 +324,9 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
     if (!requests->slots || !requests->receives || !requests->pages || !requests->buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for %u slots", requests->count);
     lay_out(requests);
-    error = pf_mr_reg(pf_session_device(session), requests->pages,
-                      (size_t)requests->count * PF_PAGE_SIZE, PF_REMOTE_WRITE, &requests->pages_mr,
-                      &session->why);
+    error = pf_mr_reg(
+        pf_session_device(session), requests->pages, (size_t)requests->count * PF_PAGE_SIZE,
+        session->pull ? PF_LOCAL_WRITE : PF_REMOTE_WRITE, &requests->pages_mr, &session->why);
     return error ? error
                  : pf_mr_reg(pf_session_device(session), requests->buffers, requests->buffer_bytes,
                              PF_LOCAL_WRITE, &requests->buffers_mr, &session->why);

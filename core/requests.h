@@ -7,6 +7,7 @@
 #define PF_CORE_REQUESTS_H
 
 #include "core/arrival.h"
+#include "core/fetch.h"
 #include "core/histogram.h"
 #include "core/session.h"
 #include "core/trays.h"
@@ -42,6 +43,7 @@ struct pf_wish {
     unsigned region;
     size_t page;
     uint64_t read_ns;
+    bool claimed; /* pull mode: ours to read */
 };
 
 enum { PF_WISHES_MAX = 4096 };
@@ -49,6 +51,7 @@ enum { PF_WISHES_MAX = 4096 };
 struct pf_requests {
     struct pf_session *session;
     struct pf_arrival *arrival;
+    struct pf_fetch *fetch; /* pull mode: pages are read, not asked for; else NULL */
     unsigned count, receive_count;
     struct pf_slot *slots;
     struct pf_answer_receive *receives;

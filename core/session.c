@@ -152,6 +152,12 @@ void pf_session_hand_over(struct pf_session *session)
     pf_busy(&session->idle);
 }
 
+void pf_session_keep_lanes(struct pf_session *session)
+{
+    session->idle.spin_ns = 0;
+    pf_busy(&session->idle);
+}
+
 void pf_session_wake(struct pf_session *session)
 {
     /* Fails only when the counter is full, and then the thread has been woken already. */

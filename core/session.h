@@ -34,6 +34,7 @@ struct pf_session {
     int wake_fd;                   /* eventfd: something for the control thread to look at */
     bool lanes_driven;             /* the control thread drives urgent and bulk too */
     bool for_listen;               /* a destination */
+    bool pull;                     /* --fetch read: the destination reads the pages */
     bool peer_gave_up;             /* it has sent an error */
     bool ended;                    /* the peer may hang up now: that is no failure */
     struct pf_placement placement; /* where the engine's threads go */
@@ -73,6 +74,9 @@ unsigned pf_session_ports(struct pf_session *session, struct pf_port *ports[PF_P
 
 /* Give the urgent and bulk lanes to their own threads: the control thread stops driving them. */
 void pf_session_hand_over(struct pf_session *session);
+
+/* They get no threads, since nothing but their end happens on them: no need to hurry any more. */
+void pf_session_keep_lanes(struct pf_session *session);
 
 /*
  * Move the session along and wait a little (at most progress_ms). 0; or the session's failure:

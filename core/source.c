@@ -33,6 +33,8 @@ static int say_hello(struct pf_source *source)
     pf_put_u32(&payload, job->state.count);
     pf_put_u64(&payload, pf_regions_bytes(&job->regions));
     pf_put_u32(&payload, source->session.rail_count);
+    pf_put_u32(&payload, (source->session.pull ? PF_HELLO_PULL : 0) |
+                             (source->session.options->background ? 0 : PF_HELLO_NO_BACKGROUND));
     return pf_session_commit(&source->session, PF_MSG_HELLO, &payload);
 }
 
@@ -157,6 +159,17 @@ static int tell_unsent(struct pf_source *source)
     return 0;
 }
 
+static int tell_keys(struct pf_source *source)
+{
+    if (!source->session.pull)
+        return 0;
+    uint64_t before = pf_now_ns();
+    int error = pf_source_keys_give(&source->keys, &source->session, &source->memory);
+    pf_count_set(&source->job->counters.scan_us,
+                 pf_count_get(&source->job->counters.scan_us) + since_us(before));
+    return error;
+}
+
 static int send_blob(struct pf_source *source, const uint8_t *blob, size_t bytes)
 {
     size_t done = 0;
@@ -191,6 +204,34 @@ static int tell_state(struct pf_source *source)
     return error;
 }
 
+/* In pull mode nobody works at the source, if the NIC serves reads by itself. */
+static int start_pull(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    int error = 0;
+    if (!pf_session_device(session)->caps.remote_cpu) {
+        pf_session_keep_lanes(session);
+        return 0;
+    }
+    pf_session_hand_over(session);
+    error = pf_attendant_start(&source->attendants[0], &session->urgent, "pf-urgent");
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_attendant_start(&source->attendants[1 + i], &session->rails[i].bulk, "pf-bulk");
+    return error;
+}
+
+static int start_threads(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    if (session->pull)
+        return start_pull(source);
+    pf_session_hand_over(session);
+    int error = pf_responder_start(&source->responder, &source->memory);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_mover_start(&source->movers[i], &source->memory);
+    return error;
+}
+
 static int listen_and_run(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
@@ -201,10 +242,7 @@ static int listen_and_run(struct pf_source *source)
     if (error)
         return error;
     pf_job_set_phase(source->job, PF_PHASE_LISTENING);
-    pf_session_hand_over(session);
-    error = pf_responder_start(&source->responder, &source->memory);
-    for (unsigned i = 0; i < session->rail_count && !error; i++)
-        error = pf_mover_start(&source->movers[i], &source->memory);
+    error = start_threads(source);
     if (error)
         return error;
     uint64_t before = pf_now_ns();
@@ -240,7 +278,7 @@ static int listen_and_run(struct pf_source *source)
 
 static int take_progress(struct pf_source *source, struct pf_message *message)
 {
-    pf_progress_get(&message->payload, &source->job->counters);
+    pf_progress_get(&message->payload, &source->job->counters, source->session.pull);
     return pf_session_check(&source->session, message);
 }
 
@@ -318,6 +356,7 @@ static int run_steps(struct pf_source *source)
         {pause_job, PF_PHASE_ADVISE},
         {scan, PF_PHASE_DISCARD},
         {tell_unsent, PF_PHASE_DISCARD},
+        {tell_keys, PF_PHASE_DISCARD},
         {tell_state, PF_PHASE_DISCARD},
         {listen_and_run, PF_PHASE_DISCARD},
         {follow, PF_PHASE_POSTCOPY},
@@ -338,10 +377,13 @@ static void close_source(struct pf_source *source)
     pf_worker_stop(&source->responder.worker);
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         pf_worker_stop(&source->movers[i].worker);
+    for (unsigned i = 0; i <= PF_RAILS_MAX; i++)
+        pf_worker_stop(&source->attendants[i].worker);
     pf_session_hang_up(session);
     pf_responder_close(&source->responder);
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         pf_mover_close(&source->movers[i]);
+    pf_source_keys_close(&source->keys);
     pf_source_memory_close(&source->memory);
     pf_session_close(session);
 }
@@ -360,6 +402,7 @@ static void prepare(struct pf_source *source, struct ferry_job *job)
     source->session = (struct pf_session){
         .options = &job->options,
         .counters = counters,
+        .pull = job->options.fetch == PF_FETCH_READ,
         .cancel = &job->cancel,
         .wake_fd = -1,
     };

@@ -6,10 +6,12 @@
 #ifndef PF_CORE_SOURCE_H
 #define PF_CORE_SOURCE_H
 
+#include "core/attendant.h"
 #include "core/job.h"
 #include "core/mover.h"
 #include "core/responder.h"
 #include "core/session.h"
+#include "core/source_keys.h"
 #include "core/source_memory.h"
 
 struct pf_source {
@@ -18,6 +20,8 @@ struct pf_source {
     struct pf_source_memory memory;
     struct pf_responder responder;
     struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */
+    struct pf_source_keys keys;           /* pull mode: instead of these */
+    struct pf_attendant attendants[1 + PF_RAILS_MAX];
     /* The destination's word: it is its memory. */
     unsigned stages, rails_accepted, trays;
     uint64_t stage_size, tray_size;

@@ -90,28 +90,31 @@ static int connect_rail(struct pf_source *source, unsigned index)
     return error ? error : wait_connected(source, &rail->bulk);
 }
 
-/* The destination decides how many there are of everything: it is its memory. */
-static int check_offer(struct pf_source *source)
+/* Pull mode: nothing is sent on these. */
+static int connect_idle(struct pf_source *source)
+{
+    struct pf_port *ports[PF_PORTS_MAX];
+    unsigned count = pf_session_ports(&source->session, ports);
+    int error = 0;
+    for (unsigned i = 0; i < count && !error; i++) {
+        struct pf_endpoint_attr attr = pf_port_attr(ports[i], 1, 1, 32);
+        if (ports[i]->role == PF_ROLE_CONTROL)
+            continue;
+        error = connect_port(source, ports[i], &attr);
+        if (!error)
+            error = wait_connected(source, ports[i]);
+    }
+    return error;
+}
+
+static int take_rails(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
-    unsigned slots = source->responder.slots;
-    unsigned stages = source->stages;
     unsigned rails = source->rails_accepted;
-    uint64_t stage_size = source->stage_size;
-    if (slots == 0 || slots > PF_SLOTS_MAX || stages == 0 || stages > PF_STAGES_MAX ||
-        stage_size < PF_PAGE_SIZE || stage_size > (1 << 26) || stage_size % PF_PAGE_SIZE)
-        return pf_why(&session->why, -EPROTO,
-                      "the destination offers %u slots and %u stages of %llu bytes: no such thing",
-                      slots, stages, (unsigned long long)stage_size);
     if (rails == 0 || rails > session->rail_count)
         return pf_why(&session->why, -EPROTO,
                       "the destination offers %u rails of %u: no such thing", rails,
                       session->rail_count);
-    if (source->trays > PF_TRAYS_MAX || source->tray_size > PF_TRAY_SIZE_MAX ||
-        source->tray_size % PF_PAGE_SIZE || (source->trays > 0 && source->tray_size == 0))
-        return pf_why(&session->why, -EPROTO,
-                      "the destination offers %u trays of %llu bytes: no such thing", source->trays,
-                      (unsigned long long)source->tray_size);
     if (rails < session->rail_count)
         pf_warn("the destination has %u of the %u rails that were asked for", rails,
                 session->rail_count);
@@ -119,12 +122,36 @@ static int check_offer(struct pf_source *source)
     return 0;
 }
 
+/* The destination decides how many there are of everything: it is its memory. */
+static int check_offer(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    int error = take_rails(source);
+    if (error || session->pull)
+        return error;
+    unsigned slots = source->responder.slots;
+    unsigned stages = source->stages;
+    uint64_t stage_size = source->stage_size;
+    if (slots == 0 || slots > PF_SLOTS_MAX || stages == 0 || stages > PF_STAGES_MAX ||
+        stage_size < PF_PAGE_SIZE || stage_size > (1 << 26) || stage_size % PF_PAGE_SIZE)
+        return pf_why(&session->why, -EPROTO,
+                      "the destination offers %u slots and %u stages of %llu bytes: no such thing",
+                      slots, stages, (unsigned long long)stage_size);
+    if (source->trays > PF_TRAYS_MAX || source->tray_size > PF_TRAY_SIZE_MAX ||
+        source->tray_size % PF_PAGE_SIZE || (source->trays > 0 && source->tray_size == 0))
+        return pf_why(&session->why, -EPROTO,
+                      "the destination offers %u trays of %llu bytes: no such thing", source->trays,
+                      (unsigned long long)source->tray_size);
+    return 0;
+}
+
 int pf_source_open_lanes(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     int error = check_offer(source);
-    if (!error)
-        error = pf_responder_open(&source->responder, session, source->responder.slots);
+    if (error || session->pull)
+        return error ? error : connect_idle(source);
+    error = pf_responder_open(&source->responder, session, source->responder.slots);
     if (!error)
         error = pf_prefetch_open(&source->responder.prefetch, session, &source->responder.worker,
                                  source->trays, source->tray_size);
@@ -167,6 +194,8 @@ int pf_source_take_aim(struct pf_source *source)
     struct pf_message message;
     struct pf_rkey key = {0};
     uint8_t packed[PF_RKEY_BYTES];
+    if (session->pull)
+        return 0;
     int error = pf_session_expect(session, PF_MSG_ARENA, &message);
     if (error)
         return error;

@@ -34,7 +34,7 @@ static bool may_lock_without_limit(void)
     return effective >> CAP_IPC_LOCK_BIT & 1;
 }
 
-static int check_memlock(uint64_t needed, struct pf_why *why)
+int pf_check_memlock(uint64_t needed, struct pf_why *why)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
@@ -102,7 +102,7 @@ int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *con
             return error;
     }
     uint64_t pinned = pinned_bytes(memory);
-    return pinned ? check_memlock(pinned, why) : 0;
+    return pinned ? pf_check_memlock(pinned, why) : 0;
 }
 
 static void close_chunk(struct pf_extents *extents)

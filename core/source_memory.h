@@ -63,6 +63,9 @@ int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *con
 /* After the endpoints that send from it are closed. */
 void pf_source_memory_close(struct pf_source_memory *memory);
 
+/* -ENOMEM with a sentence if the memlock limit is below what is needed, and applies to us. */
+int pf_check_memlock(uint64_t needed, struct pf_why *why);
+
 uint64_t pf_source_memory_unsent(struct pf_source_memory *memory);
 
 /*

@@ -133,7 +133,7 @@ int pf_trays_open(struct pf_trays *trays, struct pf_session *session, struct pf_
     trays->session = session;
     trays->arrival = arrival;
     pf_list_init(&trays->full);
-    if (!session->options->prefetch)
+    if (!session->options->prefetch || session->pull)
         return 0;
     trays->size = session->options->prefetch_window;
     trays->memory_bytes = PF_TRAYS * (PF_STAGE_PAGES + trays->size);

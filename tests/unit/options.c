@@ -29,6 +29,7 @@ static void defaults(void)
     CU_ASSERT_EQUAL(o.peer_timeout_ms, 15000);
     CU_ASSERT_EQUAL(o.connect_timeout_ms, 10000);
     CU_ASSERT_EQUAL(o.progress_ms, 100);
+    CU_ASSERT_EQUAL(o.fetch, PF_FETCH_WRITE);
 }
 
 static void good_values(void)
@@ -56,6 +57,7 @@ static void good_values(void)
         {"connect-timeout", "60", "60"},
         {"progress-ms", "10", "10"},
         {"hold-at", "4294967295", "4294967295"},
+        {"fetch", "read", "read"},
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct pf_options o;

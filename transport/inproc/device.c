@@ -15,6 +15,7 @@ static const struct pf_caps inproc_caps = {
     .max_depth = 4096,
     .needs_pinning = false,
     .can_sleep = true,
+    .remote_cpu = true,
     .ordered_writes = true,
 };
 

@@ -17,6 +17,7 @@ static const struct pf_caps tcp_caps = {
     .max_depth = PF_TCP_MAX_DEPTH,
     .needs_pinning = false,
     .can_sleep = true,
+    .remote_cpu = true,
     .ordered_writes = true,
 };
 

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a destination does otherwise when it pulls the pages. */
+#include "core/destination.h"
+
+int pf_destination_open_pull(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    destination->faults.requests.fetch = &destination->fetch;
+    int error = pf_fetch_open(&destination->fetch, &destination->arrival, &session->why);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = pf_puller_open(&destination->pullers[i], session, i, &destination->fetch,
+                               destination->background);
+    return error;
+}
+
+int pf_destination_start_pull(struct pf_destination *destination)
+{
+    int error = 0;
+    for (unsigned i = 0; i < destination->session.rail_count && !error; i++)
+        error = pf_puller_start(&destination->pullers[i]);
+    return error;
+}
+
+void pf_destination_stop_pull(struct pf_destination *destination)
+{
+    for (unsigned i = 0; i < PF_RAILS_MAX; i++)
+        pf_worker_stop(&destination->pullers[i].worker);
+}
+
+void pf_destination_close_pull(struct pf_destination *destination)
+{
+    for (unsigned i = 0; i < PF_RAILS_MAX; i++)
+        pf_puller_close(&destination->pullers[i]);
+    pf_fetch_close(&destination->fetch);
+}
+
+/* ---- what the source tells ------------------------------------------------------------------- */
+
+static void get_key(struct pf_port *port, struct pf_wire *payload, struct pf_rkey *key)
+{
+    uint8_t packed[PF_RKEY_BYTES];
+    pf_get_bytes(payload, packed, sizeof packed);
+    if (!payload->bad && pf_rkey_unpack(port->endpoint, packed, key))
+        payload->bad = true;
+}
+
+/* One extent of KEYS; returns the region. */
+static uint32_t get_extent(struct pf_session *session, struct pf_wire *payload,
+                           struct pf_remote_extent *extent)
+{
+    uint32_t region = pf_get_u32(payload);
+    if (pf_get_u32(payload) != 0)
+        payload->bad = true;
+    extent->first = pf_get_u64(payload);
+    extent->pages = pf_get_u64(payload);
+    extent->address = pf_get_u64(payload);
+    get_key(&session->urgent, payload, &extent->urgent);
+    for (unsigned i = 0; i < session->rail_count; i++)
+        get_key(&session->rails[i].bulk, payload, &extent->bulk[i]);
+    return region;
+}
+
+int pf_destination_take_keys(struct pf_destination *destination, struct pf_message *message)
+{
+    struct pf_session *session = &destination->session;
+    struct pf_wire *payload = &message->payload;
+    int error = 0;
+    while (!error && !payload->bad && payload->at < payload->end) {
+        struct pf_remote_extent extent;
+        uint32_t region = get_extent(session, payload, &extent);
+        if (!payload->bad)
+            error = pf_fetch_add(&destination->fetch, region, &extent, &session->why);
+    }
+    return error ? error : pf_session_check(session, message);
+}

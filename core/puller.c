@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/puller.h"
+
+#include "core/locked.h"
+#include "core/zero.h"
+#include "pageferry.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/*
+ * 64 KiB a read: UFFDIO_COPY is at full rate with it, and what is under way while the job is
+ * faulting is one of them.
+ */
+enum { BUDGET = 8, PIECE_BYTES = 64 * 1024, PIECES_MAX = 256 };
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static void piece_read(struct pf_op *op, int status, size_t bytes)
+{
+    struct pf_pull *piece = pf_container_of(op, struct pf_pull, op);
+    if (status == 0) {
+        pf_count(&piece->puller->session->counters->sent_bytes, bytes);
+        pf_list_append(&piece->puller->arrived, &piece->link);
+    } else if (status != -ECANCELED) {
+        pf_worker_fail(&piece->puller->worker, status, "pages could not be read from the source");
+    }
+}
+
+/* Drive the lane until the queue takes one more. */
+static int wait_for_room(struct pf_puller *puller)
+{
+    if (pf_worker_stopping(&puller->worker))
+        return -ECANCELED;
+    int n = pf_progress(puller->port->lane, BUDGET);
+    if (n == 0)
+        sched_yield();
+    return n < 0 ? n : 0;
+}
+
+static int post(struct pf_pull *piece)
+{
+    struct pf_puller *puller = piece->puller;
+    unsigned shift = puller->arrival->list[piece->region].region->page_shift;
+    struct pf_remote_place place = pf_fetch_place(puller->fetch, piece->region, piece->run.first);
+    struct pf_sge sge = {puller->mr, piece->memory, piece->run.pages << shift};
+    int error;
+    puller->under_way++;
+    while ((error = pf_read(puller->port->endpoint, &sge, 1, place.address,
+                            &place.extent->bulk[puller->port->rail], &piece->op)) == -EAGAIN) {
+        error = wait_for_room(puller);
+        if (error)
+            return error;
+    }
+    return error;
+}
+
+/* Claim the next run, of one piece and one registration at most; 0 pages if there is none. */
+static struct pf_run claim_next(struct pf_puller *puller)
+{
+    struct pf_background *cursor = &puller->background;
+    size_t bytes = pf_background_bytes(cursor, puller->piece_bytes);
+    for (unsigned tried = 0; puller->fetch->count && tried <= puller->fetch->count;) {
+        struct pf_pageset *unsent = &puller->fetch->regions[cursor->region].unsent;
+        unsigned shift = puller->arrival->list[cursor->region].region->page_shift;
+        size_t most = bytes >> shift;
+        struct pf_run run = pf_pageset_next_upto(unsent, cursor->page, most);
+        if (run.pages == 0) {
+            pf_background_next_region(cursor, puller->fetch->count);
+            tried++;
+            continue;
+        }
+        size_t covered = pf_fetch_place(puller->fetch, cursor->region, run.first).pages;
+        run.pages = pf_pageset_claim(unsent, run.first, covered < most ? covered : most);
+        cursor->page = run.first + (run.pages ? run.pages : 1);
+        if (run.pages > 0)
+            return run;
+    }
+    return (struct pf_run){0, 0};
+}
+
+/* Put one more read under way if the policy allows and something is left. 1, 0 or -errno. */
+static int read_one(struct pf_puller *puller)
+{
+    struct pf_background *cursor = &puller->background;
+    if (!puller->wanted || atomic_load(&puller->worker.status))
+        return 0;
+    pf_background_follow(cursor);
+    if (pf_list_empty(&puller->free) || !pf_background_may_add(cursor, puller->under_way))
+        return 0;
+    struct pf_run run = claim_next(puller);
+    if (run.pages == 0)
+        return 0;
+    struct pf_pull *piece = pf_container_of(pf_list_pop(&puller->free), struct pf_pull, link);
+    piece->region = cursor->region;
+    piece->run = run;
+    int error = post(piece);
+    return error ? error : 1;
+}
+
+static int read_all(struct pf_puller *puller)
+{
+    int posted = 0;
+    int result;
+    while ((result = read_one(puller)) > 0)
+        posted++;
+    return result < 0 ? result : posted;
+}
+
+/* ---- placing --------------------------------------------------------------------------------- */
+
+/* How many of the pages at p are of the same kind, all zero or not, as the first. */
+static size_t same_kind(const char *p, size_t page_size, size_t pages, bool *zero)
+{
+    size_t n = 1;
+    *zero = pf_all_zero(p, page_size);
+    while (n < pages && pf_all_zero(p + n * page_size, page_size) == *zero)
+        n++;
+    return n;
+}
+
+static int place_piece(struct pf_pull *piece)
+{
+    struct pf_puller *puller = piece->puller;
+    struct pf_counters *counters = puller->session->counters;
+    size_t page_size = pf_region_page_size(puller->arrival->list[piece->region].region);
+    for (size_t done = 0; done < piece->run.pages;) {
+        const char *from = piece->memory + done * page_size;
+        bool zero;
+        size_t pages = same_kind(from, page_size, piece->run.pages - done, &zero);
+        struct pf_placing placing = {
+            .region = piece->region,
+            .run = {piece->run.first + done, pages},
+            .from = zero ? NULL : from,
+        };
+        int error = pf_arrival_place_gated(puller->arrival, &placing);
+        if (error)
+            return error;
+        pf_count(zero ? &counters->zero_pages : &counters->normal_pages, pages);
+        done += pages;
+    }
+    return 0;
+}
+
+/* Place one piece that is here. 1, 0 if there is none, or -errno. */
+static int place_one(struct pf_puller *puller)
+{
+    struct pf_list *item = pf_list_pop(&puller->arrived);
+    if (!item)
+        return 0;
+    int error = place_piece(pf_container_of(item, struct pf_pull, link));
+    if (error)
+        return error;
+    pf_list_append(&puller->free, item);
+    puller->under_way--;
+    return 1;
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+/* Reads go out before what is here is placed: the wire works meanwhile. */
+static int look(struct pf_puller *puller)
+{
+    int events = pf_progress(puller->port->lane, BUDGET);
+    int posted = events < 0 ? events : read_all(puller);
+    int placed = posted < 0 ? posted : place_one(puller);
+    return placed < 0 ? placed : events + posted + placed;
+}
+
+static void *puller_run(void *arg)
+{
+    struct pf_puller *puller = arg;
+    while (!pf_worker_stopping(&puller->worker) && !atomic_load(&puller->worker.status)) {
+        int done = look(puller);
+        if (done == -ECANCELED)
+            break; /* asked to stop, or the fault thread has ended and says why */
+        if (done < 0)
+            pf_worker_fail(&puller->worker, done, "pages could not be pulled");
+        else if (done > 0)
+            pf_busy(&puller->idle);
+        else
+            pf_idle(&puller->idle, -1);
+    }
+    return NULL;
+}
+
+/* ---- setting up ------------------------------------------------------------------------------ */
+
+static void measure(struct pf_puller *puller)
+{
+    const struct pf_options *options = puller->session->options;
+    const struct pf_caps *caps = &puller->port->lane->device->caps;
+    size_t all = options->stages * options->stage_size;
+    puller->piece_bytes = options->stage_size < PIECE_BYTES ? options->stage_size : PIECE_BYTES;
+    size_t count = all / puller->piece_bytes;
+    if (count > PIECES_MAX)
+        count = PIECES_MAX;
+    puller->count = count < caps->max_depth ? (unsigned)count : caps->max_depth;
+    puller->memory_bytes = puller->count * puller->piece_bytes;
+}
+
+static void lay_out(struct pf_puller *puller)
+{
+    for (unsigned i = 0; i < puller->count; i++) {
+        struct pf_pull *piece = &puller->pulls[i];
+        piece->puller = puller;
+        piece->op.done = piece_read;
+        piece->memory = puller->memory + i * puller->piece_bytes;
+        pf_list_append(&puller->free, &piece->link);
+    }
+}
+
+int pf_puller_open(struct pf_puller *puller, struct pf_session *session, unsigned rail,
+                   struct pf_fetch *fetch, bool wanted)
+{
+    *puller = (struct pf_puller){
+        .session = session,
+        .port = &session->rails[rail].bulk,
+        .arrival = fetch->arrival,
+        .fetch = fetch,
+        .background = {.hint = &fetch->hint},
+        .wanted = wanted,
+    };
+    pf_list_init(&puller->free);
+    pf_list_init(&puller->arrived);
+    int error = pf_worker_init(&puller->worker, session);
+    if (error)
+        return error;
+    measure(puller);
+    puller->pulls = calloc(puller->count, sizeof *puller->pulls);
+    puller->memory = pf_map_locked(puller->memory_bytes);
+    if (!puller->pulls || !puller->memory)
+        return pf_why(&session->why, -ENOMEM, "no memory for %u reads of %zu bytes", puller->count,
+                      puller->piece_bytes);
+    lay_out(puller);
+    return pf_mr_reg(puller->port->lane->device, puller->memory, puller->memory_bytes,
+                     PF_LOCAL_WRITE, &puller->mr, &session->why);
+}
+
+int pf_puller_start(struct pf_puller *puller)
+{
+    const struct pf_options *options = puller->session->options;
+    puller->idle = (struct pf_idle){
+        .lanes = {puller->port->lane},
+        .lane_count = 1,
+        .fds = {puller->worker.stop_fd},
+        .fd_count = 1,
+        .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+    };
+    return pf_worker_start(&puller->worker, "pf-puller", puller_run, puller);
+}
+
+void pf_puller_close(struct pf_puller *puller)
+{
+    pf_worker_stop(&puller->worker);
+    if (puller->mr)
+        pf_mr_dereg(puller->mr);
+    if (puller->memory)
+        munmap(puller->memory, puller->memory_bytes);
+    free(puller->pulls);
+    memset(puller, 0, sizeof *puller);
+}
