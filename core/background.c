@@ -15,16 +15,27 @@ void pf_hint_give(struct pf_hint *hint, unsigned region, size_t page)
 {
     atomic_store_explicit(&hint->place, (uint64_t)region << HINT_PAGE_BITS | (page + 1),
                           memory_order_relaxed);
+    pf_hint_warn(hint);
 }
 
-void pf_background_follow(struct pf_background *background)
+void pf_hint_warn(struct pf_hint *hint)
 {
-    uint64_t place = atomic_exchange_explicit(&background->hint->place, 0, memory_order_relaxed);
-    if (!place)
-        return;
+    atomic_store_explicit(&hint->faulting, true, memory_order_release);
+}
+
+bool pf_background_follow(struct pf_background *background)
+{
+    struct pf_hint *hint = background->hint;
+    if (!atomic_load_explicit(&hint->faulting, memory_order_acquire))
+        return false;
+    atomic_store_explicit(&hint->faulting, false, memory_order_relaxed);
     background->careful_until = pf_now_ns() + CAREFUL_NS;
+    uint64_t place = atomic_exchange_explicit(&hint->place, 0, memory_order_relaxed);
+    if (!place)
+        return false;
     background->region = (unsigned)(place >> HINT_PAGE_BITS);
     background->page = place & ((1ull << HINT_PAGE_BITS) - 1);
+    return true;
 }
 
 static bool is_careful(const struct pf_background *background)

@@ -17,10 +17,14 @@
 /* Where the cursor is to go, told by who serves requests to who sends the rest. Starts as zero. */
 struct pf_hint {
     _Atomic uint64_t place; /* region << 44 | page + 1; 0: stay */
+    atomic_bool faulting;
 };
 
 /* A page of a region was asked for. Any thread. */
 void pf_hint_give(struct pf_hint *hint, unsigned region, size_t page);
+
+/* A page was asked for that is another stream's: go on, but carefully. Any thread. */
+void pf_hint_warn(struct pf_hint *hint);
 
 /* The rest belongs to the stream's own thread. Starts as zero but for the hint. */
 struct pf_background {
@@ -30,8 +34,11 @@ struct pf_background {
     uint64_t careful_until; /* the job is faulting: keep little under way until then */
 };
 
-/* A page that was asked for is likely followed by requests for its neighbours: go on there. */
-void pf_background_follow(struct pf_background *background);
+/*
+ * A page that was asked for is likely followed by requests for its neighbours: go on there. True if
+ * the cursor was moved.
+ */
+bool pf_background_follow(struct pf_background *background);
 
 /* How many bytes to put under way at once, of `most` that fit. */
 size_t pf_background_bytes(const struct pf_background *background, size_t most);

@@ -26,21 +26,6 @@ static struct pf_source_region *at_cursor(struct pf_mover *mover)
     return &mover->memory->regions[mover->background.region];
 }
 
-/* The next unsent run, of `bytes` at most, round-robin through the regions; 0 pages if none. */
-static struct pf_run next_unsent(struct pf_mover *mover, size_t bytes)
-{
-    /* A job may have nothing but state. */
-    for (unsigned tried = 0; mover->memory->count && tried <= mover->memory->count; tried++) {
-        struct pf_source_region *source = at_cursor(mover);
-        struct pf_run run =
-            pf_pageset_next_upto(&source->unsent, mover->background.page, bytes >> PF_PAGE_SHIFT);
-        if (run.pages > 0)
-            return run;
-        pf_background_next_region(&mover->background, mover->memory->count);
-    }
-    return (struct pf_run){0, 0};
-}
-
 /* Put the memory of claimed pages on the gather list; unregistered ones are copied first. */
 static void add_memory(struct pf_outgoing *stage, const struct pf_source_region *source,
                        size_t first, size_t pages)
@@ -62,7 +47,7 @@ static void add_memory(struct pf_outgoing *stage, const struct pf_source_region 
 /*
  * Claim the next stretch of pages that is of one kind and in one registration, and add it. False
  * when nothing is left or no more fits. The pages are looked at before they are claimed: nothing
- * claimed is ever put back.
+ * claimed is put back as long as its rail lives.
  */
 static bool add_run(struct pf_outgoing *stage, struct pf_run run)
 {
@@ -109,7 +94,8 @@ static void gather(struct pf_outgoing *stage)
     batch->bytes = 0;
     size_t bytes_max = pf_background_bytes(&mover->background, mover->stage_size);
     while (batch->run_count < runs_max && batch->bytes < bytes_max) {
-        struct pf_run run = next_unsent(mover, bytes_max - batch->bytes);
+        struct pf_run run =
+            pf_supply_next(&mover->supply, &mover->background, bytes_max - batch->bytes);
         if (run.pages == 0 || !add_run(stage, run))
             break;
     }
@@ -261,7 +247,8 @@ static int send_one(struct pf_mover *mover)
 {
     if (!mover->session->options->background || atomic_load(&mover->worker.status))
         return 0;
-    pf_background_follow(&mover->background);
+    if (pf_background_follow(&mover->background))
+        pf_supply_follow(&mover->supply);
     struct pf_outgoing *stage = free_stage(mover);
     if (!stage || !pf_background_may_add(&mover->background, mover->under_way))
         return 0;
@@ -326,7 +313,7 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned r
     *mover = (struct pf_mover){
         .session = session,
         .port = &session->rails[rail].bulk,
-        .background = {.hint = &responder->hint},
+        .background = {.hint = &responder->hints[rail]},
         .stages = stages,
         .stage_size = stage_size,
         .gather = caps->max_gather,
@@ -370,6 +357,7 @@ int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory)
 {
     const struct pf_options *options = mover->session->options;
     mover->memory = memory;
+    pf_supply_init(&mover->supply, memory, mover->port->rail);
     mover->idle = (struct pf_idle){
         .lanes = {mover->port->lane},
         .lane_count = 1,

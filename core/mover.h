@@ -9,6 +9,7 @@
 
 #include "core/background.h"
 #include "core/responder.h"
+#include "core/supply.h"
 
 struct pf_mover;
 
@@ -50,6 +51,7 @@ struct pf_mover {
     struct pf_port *port; /* the bulk lane of its rail */
     struct pf_source_memory *memory;
     struct pf_background background;
+    struct pf_supply supply;
     struct pf_idle idle;
     unsigned stages, parts_max, gather;
     size_t stage_size;

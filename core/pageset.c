@@ -87,17 +87,17 @@ size_t pf_pageset_remove_run(struct pf_pageset *set, struct pf_run run)
     return changed;
 }
 
-/* The first member at or after page from, or set->pages. */
-static size_t first_member(struct pf_pageset *set, size_t from)
+/* The first member at or after page from, or any number from `end` on. */
+static size_t first_member(struct pf_pageset *set, size_t from, size_t end)
 {
-    while (from < set->pages) {
+    while (from < end) {
         uint64_t word = atomic_load_explicit(&set->words[from / WORD_BITS], memory_order_acquire) >>
                         (from % WORD_BITS);
         if (word)
             return from + (size_t)__builtin_ctzll(word);
         from = (from / WORD_BITS + 1) * WORD_BITS;
     }
-    return set->pages;
+    return end;
 }
 
 /* How many members follow one another from page from on, looking no further than its word. */
@@ -115,9 +115,18 @@ struct pf_run pf_pageset_next(struct pf_pageset *set, size_t from)
 
 struct pf_run pf_pageset_next_upto(struct pf_pageset *set, size_t from, size_t max)
 {
-    struct pf_run run = {first_member(set, from), 0};
+    return pf_pageset_next_within(set, (struct pf_run){from, set->pages - least(from, set->pages)},
+                                  max);
+}
+
+struct pf_run pf_pageset_next_within(struct pf_pageset *set, struct pf_run range, size_t max)
+{
+    size_t end = range.first + range.pages;
+    struct pf_run run = {first_member(set, range.first, end), 0};
+    if (run.first >= end)
+        return (struct pf_run){end, 0};
     size_t at = run.first;
-    while (at < set->pages && run.pages < max) {
+    while (at < end && run.pages < max) {
         uint64_t word = atomic_load_explicit(&set->words[at / WORD_BITS], memory_order_acquire);
         size_t more = members_in_word(word, at);
         run.pages += more;
@@ -125,7 +134,7 @@ struct pf_run pf_pageset_next_upto(struct pf_pageset *set, size_t from, size_t m
         if (more == 0 || at % WORD_BITS != 0)
             break;
     }
-    run.pages = least(run.pages, max);
+    run.pages = least(run.pages, least(max, end - run.first));
     return run;
 }
 

@@ -55,6 +55,9 @@ struct pf_run pf_pageset_next(struct pf_pageset *set, size_t from);
  */
 struct pf_run pf_pageset_next_upto(struct pf_pageset *set, size_t from, size_t max);
 
+/* The first run of at most max members that begins inside a range, as far as it lies inside. */
+struct pf_run pf_pageset_next_within(struct pf_pageset *set, struct pf_run range, size_t max);
+
 /*
  * Claim at most max consecutive members that begin exactly at page first: they are removed, and no
  * other claimer gets any of them. Returns how many; 0 if first is no member (any more).

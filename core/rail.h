@@ -7,6 +7,7 @@
 #define PF_CORE_RAIL_H
 
 #include "core/protocol.h"
+#include "numa/placement.h"
 #include "transport/uri_list.h"
 
 #include <assert.h>
@@ -29,6 +30,7 @@ struct pf_port {
 struct pf_rail {
     char uri[PF_URI_MAX]; /* the peer's, or where we listen */
     struct pf_device *device;
+    struct pf_placement placement; /* where its threads and buffers go */
     struct pf_port bulk;
     struct pf_port door; /* destination, but for the first rail: the lane that its listener is on */
 };

@@ -102,6 +102,18 @@ static bool request_fits(const struct pf_responder *responder,
            request->page < responder->memory->regions[request->region].unsent.pages;
 }
 
+/* The mover whose stripe it is goes on behind the page, and all of them are careful. */
+static void give_hints(struct pf_responder *responder, const struct pf_page_request *request)
+{
+    const struct pf_source_region *source = &responder->memory->regions[request->region];
+    unsigned own = pf_stripes_rail(&source->stripes, request->page);
+    for (unsigned i = 0; i < responder->session->rail_count; i++)
+        if (i == own)
+            pf_hint_give(&responder->hints[i], request->region, request->page);
+        else
+            pf_hint_warn(&responder->hints[i]);
+}
+
 /*
  * The page leaves `unsent` here or it was taken before, by the mover: then it is on its way on the
  * bulk lane. Either way exactly one lane carries it.
@@ -115,7 +127,7 @@ static uint8_t claim(struct pf_responder *responder, const struct pf_page_reques
         pf_count(&counters->elsewhere, 1);
         return PF_ANSWER_ELSEWHERE;
     }
-    pf_hint_give(&responder->hint, request->region, request->page);
+    give_hints(responder, request);
     if (pf_all_zero(pf_region_page(source->region, request->page),
                     pf_region_page_size(source->region))) {
         pf_count(&counters->zero_pages, 1);

@@ -48,7 +48,7 @@ struct pf_responder {
     struct pf_answer_send *answers;
     struct pf_list free, unposted;
     struct pf_prefetch prefetch;
-    struct pf_hint hint; /* taken by the mover */
+    struct pf_hint hints[PF_RAILS_MAX]; /* taken by the movers */
 };
 
 /* Buffers for `slots` requests; receives are posted once the endpoint is there. */

@@ -112,11 +112,13 @@ static int scan(struct pf_source *source)
 {
     uint64_t before = pf_now_ns();
     struct pf_session *session = &source->session;
-    struct pf_device *devices[PF_RAILS_MAX];
-    for (unsigned i = 0; i < session->rail_count; i++)
-        devices[i] = session->rails[i].device;
-    int error = pf_source_memory_open(&source->memory, devices, session->rail_count,
-                                      &source->job->regions, &session->why);
+    struct pf_source_rails rails = {.count = session->rail_count};
+    for (unsigned i = 0; i < session->rail_count; i++) {
+        rails.devices[i] = session->rails[i].device;
+        rails.nodes[i] = session->rails[i].placement.node;
+    }
+    int error =
+        pf_source_memory_open(&source->memory, &rails, &source->job->regions, &session->why);
     if (error)
         return error;
     pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));

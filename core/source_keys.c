@@ -75,9 +75,9 @@ static int choose(struct pf_source_keys *keys, const struct pf_source_memory *me
                   struct pf_why *why)
 {
     struct plan plan = {.gap_bytes = GAP_BYTES, .piece_bytes = PIECE_BYTES};
-    for (unsigned i = 0; i < memory->device_count; i++) {
-        plan.pinning += memory->devices[i]->caps.needs_pinning;
-        plan.piece_bytes = least(plan.piece_bytes, memory->devices[i]->caps.max_registration);
+    for (unsigned i = 0; i < memory->rails.count; i++) {
+        plan.pinning += memory->rails.devices[i]->caps.needs_pinning;
+        plan.piece_bytes = least(plan.piece_bytes, memory->rails.devices[i]->caps.max_registration);
     }
     for (make_plan(&plan, memory); plan.count > KEYS_ENOUGH; make_plan(&plan, memory)) {
         if (plan.gap_bytes > SIZE_MAX / 2)
@@ -141,8 +141,8 @@ static int give(struct pf_session *session, struct pf_source_memory *memory, str
 {
     const struct pf_region *region = memory->regions[keyed->region].region;
     int error = 0;
-    for (unsigned i = 0; i < memory->device_count && !error; i++)
-        error = pf_mr_reg(memory->devices[i], pf_region_page(region, keyed->first),
+    for (unsigned i = 0; i < memory->rails.count && !error; i++)
+        error = pf_mr_reg(memory->rails.devices[i], pf_region_page(region, keyed->first),
                           keyed->pages << region->page_shift, PF_REMOTE_READ, &keyed->mrs[i],
                           &session->why);
     return error ? error : put_extent(session, payload, keyed);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "core/populated.h"
+#include "numa/pages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,41 @@ static int open_registrations(struct pf_source_region *source, unsigned rail,
     return own->chunks ? 0 : pf_why(why, -ENOMEM, "no memory for the chunk table");
 }
 
+/* The NICs are on different nodes: then it matters where the pages are. */
+static bool nodes_differ(const struct pf_source_rails *rails)
+{
+    for (unsigned i = 1; i < rails->count; i++)
+        if (rails->nodes[i] != rails->nodes[0])
+            return true;
+    return false;
+}
+
+/* One page speaks for its stripe: asking for each would take the time that is to be saved. */
+static void deal_by_node(const struct pf_source_rails *rails, struct pf_source_region *source)
+{
+    struct pf_stripes *stripes = &source->stripes;
+    void **pages = calloc(stripes->count, sizeof *pages);
+    int *nodes = calloc(stripes->count, sizeof *nodes);
+    for (size_t i = 0; pages && i < stripes->count; i++) {
+        struct pf_run stripe = pf_stripes_at(stripes, i);
+        struct pf_run run = pf_pageset_next_within(&source->unsent, stripe, 1);
+        pages[i] = pf_region_page(source->region, run.pages ? run.first : stripe.first);
+    }
+    if (pages && nodes && pf_pages_nodes(pages, stripes->count, nodes))
+        pf_stripes_deal(stripes, nodes, rails->nodes, rails->count);
+    free(pages);
+    free(nodes);
+}
+
+static int make_stripes(const struct pf_source_rails *rails, struct pf_source_region *source)
+{
+    int error = pf_stripes_init(&source->stripes, source->unsent.pages, source->region->page_shift,
+                                rails->count);
+    if (!error && nodes_differ(rails))
+        deal_by_node(rails, source);
+    return error;
+}
+
 static int open_region(struct pf_source_memory *memory, struct pf_source_region *source,
                        const struct pf_region *region, struct pf_why *why)
 {
@@ -67,8 +103,10 @@ static int open_region(struct pf_source_memory *memory, struct pf_source_region 
     if (error)
         return pf_why(why, error, "region \"%s\": no memory for its page set", region->name);
     error = pf_populated_scan(region, &source->unsent, why);
-    for (unsigned rail = 0; rail < memory->device_count && !error; rail++)
-        error = open_registrations(source, rail, memory->devices[rail], why);
+    if (!error && make_stripes(&memory->rails, source))
+        error = pf_why(why, -ENOMEM, "region \"%s\": no memory for its stripes", region->name);
+    for (unsigned rail = 0; rail < memory->rails.count && !error; rail++)
+        error = open_registrations(source, rail, memory->rails.devices[rail], why);
     return error;
 }
 
@@ -79,19 +117,17 @@ static int open_region(struct pf_source_memory *memory, struct pf_source_region 
 static uint64_t pinned_bytes(struct pf_source_memory *memory)
 {
     unsigned pinning = 0;
-    for (unsigned rail = 0; rail < memory->device_count; rail++)
-        pinning += memory->devices[rail]->caps.needs_pinning;
+    for (unsigned rail = 0; rail < memory->rails.count; rail++)
+        pinning += memory->rails.devices[rail]->caps.needs_pinning;
     if (pinning == 0)
         return 0;
     return pf_source_memory_unsent(memory) + (pinning - 1) * (uint64_t)PF_CHUNK_BYTES;
 }
 
-int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *const *devices,
-                          unsigned device_count, const struct pf_regions *regions,
-                          struct pf_why *why)
+int pf_source_memory_open(struct pf_source_memory *memory, const struct pf_source_rails *rails,
+                          const struct pf_regions *regions, struct pf_why *why)
 {
-    *memory = (struct pf_source_memory){.device_count = device_count};
-    memcpy(memory->devices, devices, device_count * sizeof devices[0]);
+    *memory = (struct pf_source_memory){.rails = *rails};
     memory->regions = calloc(regions->count ? regions->count : 1, sizeof *memory->regions);
     if (!memory->regions)
         return pf_why(why, -ENOMEM, "no memory for the region table");
@@ -127,9 +163,10 @@ void pf_source_memory_close(struct pf_source_memory *memory)
 {
     for (unsigned i = 0; i < memory->count; i++) {
         struct pf_source_region *source = &memory->regions[i];
-        for (unsigned rail = 0; rail < memory->device_count; rail++)
+        for (unsigned rail = 0; rail < memory->rails.count; rail++)
             close_registrations(&source->rails[rail], source->chunk_count);
         pf_pageset_free(&source->unsent);
+        pf_stripes_free(&source->stripes);
     }
     free(memory->regions);
     *memory = (struct pf_source_memory){.count = 0};
@@ -142,6 +179,12 @@ uint64_t pf_source_memory_unsent(struct pf_source_memory *memory)
         bytes += (uint64_t)pf_pageset_count(&memory->regions[i].unsent)
                  << memory->regions[i].region->page_shift;
     return bytes;
+}
+
+void pf_source_memory_return(struct pf_source_memory *memory, unsigned region, struct pf_run run)
+{
+    pf_pageset_add_run(&memory->regions[region].unsent, run);
+    atomic_fetch_add(&memory->returns, 1);
 }
 
 /* Register one stretch of a chunk; false if the device refuses. */
@@ -200,7 +243,7 @@ void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, 
     size_t to = from + source->chunk_pages;
     if (to > source->unsent.pages)
         to = source->unsent.pages;
-    struct pf_extents *extents = register_chunk(source, memory->devices[rail], from, to);
+    struct pf_extents *extents = register_chunk(source, memory->rails.devices[rail], from, to);
     atomic_store_explicit(&own->chunks[chunk], extents, memory_order_release);
 }
 

@@ -16,6 +16,7 @@
 #include "core/pageset.h"
 #include "core/protocol.h"
 #include "core/region.h"
+#include "core/stripes.h"
 #include "transport/transport.h"
 
 enum { PF_CHUNK_BYTES = 16 << 20 };
@@ -40,25 +41,31 @@ struct pf_registrations {
 struct pf_source_region {
     const struct pf_region *region;
     struct pf_pageset unsent;
+    struct pf_stripes stripes; /* which rail sends what first */
     size_t chunk_pages, chunk_count;
     struct pf_registrations rails[PF_RAILS_MAX];
 };
 
+/* What the pages leave by. */
+struct pf_source_rails {
+    unsigned count;
+    struct pf_device *devices[PF_RAILS_MAX]; /* the same one may be there twice */
+    int nodes[PF_RAILS_MAX];                 /* of the NICs, or PF_NODE_UNKNOWN */
+};
+
 struct pf_source_memory {
-    struct pf_device *devices[PF_RAILS_MAX];
-    unsigned device_count;
+    struct pf_source_rails rails;
+    atomic_uint returns; /* how often sent pages have become unsent again */
     unsigned count;
     struct pf_source_region *regions;
 };
 
 /*
  * Find the populated pages (they become unsent) and prepare for sending. The job is paused and
- * stays so. A device for each rail; the same one may be there twice. -ENOMEM with a sentence if
- * the memlock limit can't hold what has to be pinned.
+ * stays so. -ENOMEM with a sentence if the memlock limit can't hold what has to be pinned.
  */
-int pf_source_memory_open(struct pf_source_memory *memory, struct pf_device *const *devices,
-                          unsigned device_count, const struct pf_regions *regions,
-                          struct pf_why *why);
+int pf_source_memory_open(struct pf_source_memory *memory, const struct pf_source_rails *rails,
+                          const struct pf_regions *regions, struct pf_why *why);
 
 /* After the endpoints that send from it are closed. */
 void pf_source_memory_close(struct pf_source_memory *memory);
@@ -67,6 +74,9 @@ void pf_source_memory_close(struct pf_source_memory *memory);
 int pf_check_memlock(uint64_t needed, struct pf_why *why);
 
 uint64_t pf_source_memory_unsent(struct pf_source_memory *memory);
+
+/* Pages that were claimed and have not arrived are unsent again. Any thread. */
+void pf_source_memory_return(struct pf_source_memory *memory, unsigned region, struct pf_run run);
 
 /*
  * Register the chunk that holds a page with a rail's device, if it isn't yet. One thread (the

@@ -22,6 +22,7 @@ struct stand {
     struct pf_device *device;
     struct pf_regions *regions;
     struct pf_region *region;
+    struct pf_source_rails rails;
     struct pf_source_memory memory;
 };
 
@@ -33,6 +34,7 @@ static void set_up(struct stand *stand, bool pinning)
     memset(stand, 0, sizeof *stand);
     CU_ASSERT_EQUAL_FATAL(pf_device_open(transport, &attr, &stand->device, NULL), 0);
     stand->device->caps.needs_pinning = pinning;
+    stand->rails = (struct pf_source_rails){1, {stand->device}, {0}};
     stand->regions = calloc(1, sizeof *stand->regions);
     CU_ASSERT_EQUAL_FATAL(
         pf_regions_map(stand->regions, "r", (size_t)PAGES * PAGE, 0, &stand->region, NULL), 0);
@@ -130,8 +132,8 @@ static void registers_all_at_once_where_it_is_free(void)
     size_t covered;
     set_up(&stand, false);
     touch(&stand, 5, 1);
-    CU_ASSERT_EQUAL_FATAL(
-        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
+                          0);
     CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(&stand.memory.regions[0], 0, 7, &covered));
     CU_ASSERT_EQUAL(covered, PAGES - 7);
     CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), PAGE);
@@ -148,8 +150,8 @@ static void pins_only_what_is_used(void)
     touch(&stand, 70, 5);          /* too short to be worth a registration */
     touch(&stand, 500, 30);        /* another */
     touch(&stand, CHUNK - 20, 40); /* across the border of two chunks */
-    CU_ASSERT_EQUAL_FATAL(
-        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
+                          0);
     struct pf_source_region *source = &stand.memory.regions[0];
     CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), 125 * PAGE);
     CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 0, 10, &covered)); /* not yet */
@@ -186,8 +188,8 @@ static void scattered_pages_fit(void)
     set_up(&stand, true);
     for (size_t i = 0; i < CHUNK; i += 17)
         touch(&stand, i, 16);
-    CU_ASSERT_EQUAL_FATAL(
-        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
+                          0);
     pf_source_memory_prepare(&stand.memory, 0, 0, 0);
     for (size_t i = 0; i < CHUNK; i += 17)
         missing += !pf_source_memory_mr(&stand.memory.regions[0], 0, i, &covered) || covered != 16;
@@ -212,8 +214,8 @@ static void refused_registration_is_remembered(void)
     const struct pf_transport *real = stand.device->transport;
     refusing.mr_reg = refuse;
     touch(&stand, 0, 32);
-    CU_ASSERT_EQUAL_FATAL(
-        pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
+                          0);
     stand.device->transport = &refusing;
     pf_source_memory_prepare(&stand.memory, 0, 0, 0);
     stand.device->transport = real;
@@ -234,7 +236,7 @@ static int open_with_a_low_limit(void)
     if (setrlimit(RLIMIT_MEMLOCK, &limit) || (geteuid() == 0 && setuid(65534)))
         return 77;
     prctl(PR_SET_DUMPABLE, 1); /* as one who logged in that way: /proc/self is his own */
-    int error = pf_source_memory_open(&stand.memory, &stand.device, 1, stand.regions, &why);
+    int error = pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, &why);
     return error == -ENOMEM && strstr(why.text, "RLIMIT_MEMLOCK is 0.1 MiB, 0.4 MiB needed") &&
                    strstr(why.text, "ulimit -l")
                ? 0
