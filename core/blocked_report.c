@@ -127,38 +127,56 @@ static struct json_object *threads_json(const struct pf_blocked *blocked)
     return threads;
 }
 
-/* [from, to, count] in microseconds, four to a doubling; empty ones are left out. */
+/* [from, to, count] in microseconds of the waits in cells first .. end-1. */
+static struct json_object *bucket_json(unsigned first, unsigned end, uint64_t count)
+{
+    struct json_object *bucket = json_object_new_array_ext(3);
+    json_object_array_add(bucket, microseconds(pf_histogram_from(first)));
+    json_object_array_add(bucket, microseconds(pf_histogram_from(end)));
+    json_object_array_add(bucket, json_object_new_uint64(count));
+    return bucket;
+}
+
+/* Four to a doubling, about equally wide on a logarithmic scale; empty ones are left out. */
 static struct json_object *buckets_json(const struct pf_histogram *histogram)
 {
-    enum { MERGED = PF_HISTOGRAM_SUB / 4 };
+    static const unsigned cuts[] = {0, 6, 13, 22, PF_HISTOGRAM_SUB};
     struct json_object *buckets = json_object_new_array();
-    for (unsigned first = 0; first < PF_HISTOGRAM_CELLS; first += MERGED) {
+    for (unsigned i = 0; i < PF_HISTOGRAM_CELLS / PF_HISTOGRAM_SUB * 4; i++) {
+        unsigned power = i / 4 * PF_HISTOGRAM_SUB;
+        unsigned first = power + cuts[i % 4];
+        unsigned end = power + cuts[i % 4 + 1];
         uint64_t count = 0;
-        for (unsigned i = 0; i < MERGED; i++)
-            count += load(&histogram->cells[first + i]);
-        if (count == 0)
-            continue;
-        struct json_object *bucket = json_object_new_array_ext(3);
-        json_object_array_add(bucket, microseconds(pf_histogram_from(first)));
-        json_object_array_add(bucket, microseconds(pf_histogram_from(first + MERGED)));
-        json_object_array_add(bucket, json_object_new_uint64(count));
-        json_object_array_add(buckets, bucket);
+        for (unsigned cell = first; cell < end; cell++)
+            count += load(&histogram->cells[cell]);
+        if (count > 0)
+            json_object_array_add(buckets, bucket_json(first, end, count));
     }
     return buckets;
 }
 
-static struct json_object *latency_json(const struct pf_histogram *histogram)
+static uint64_t longest_wait(const struct pf_blocked *blocked)
 {
+    uint64_t longest = load(&blocked->rows[PF_BLOCKED_OTHERS].max_ns);
+    for (unsigned i = 0; i < rows_in_use(blocked); i++)
+        if (load(&blocked->rows[i].max_ns) > longest)
+            longest = load(&blocked->rows[i].max_ns);
+    return longest;
+}
+
+static struct json_object *latency_json(const struct pf_blocked *blocked)
+{
+    const struct pf_histogram *histogram = &blocked->latency;
     static const struct {
         const char *key;
         double share;
-    } marks[] = {
-        {"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}, {"max_us", 1}};
+    } marks[] = {{"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}};
     struct json_object *latency = json_object_new_object();
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
         double us = pf_histogram_us(histogram, marks[i].share);
         json_object_object_add(latency, marks[i].key, microseconds((uint64_t)(us * 1000)));
     }
+    json_object_object_add(latency, "max_us", microseconds(longest_wait(blocked)));
     json_object_object_add(latency, "buckets", buckets_json(histogram));
     return latency;
 }
@@ -169,5 +187,5 @@ void pf_blocked_add_json(struct json_object *record, const struct pf_blocked *bl
         return;
     json_object_object_add(record, "threads", threads_json(blocked));
     json_object_object_add(record, "all_blocked_us", microseconds(load(&blocked->all_ns)));
-    json_object_object_add(record, "latency", latency_json(&blocked->latency));
+    json_object_object_add(record, "latency", latency_json(blocked));
 }

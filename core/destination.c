@@ -34,6 +34,7 @@ static int wait_for_source(struct pf_destination *destination)
             return error;
     }
     destination->began_ns = pf_now_ns();
+    atomic_store(&destination->job->began_ns, destination->began_ns);
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_ADVISE);
     return 0;
 }
@@ -335,6 +336,7 @@ static int prepare(struct pf_destination *destination)
     struct ferry_job *job = destination->job;
     pf_counters_reset(&job->counters);
     pf_blocked_reset(&job->blocked);
+    atomic_store(&job->began_ns, 0);
     pf_count_set(&job->counters.total_bytes, pf_regions_bytes(&job->regions));
     pf_job_uncommit(job);
     destination->arrival.uffd.fd = -1;

@@ -2,6 +2,7 @@
 /* The public API, and what the migrations' threads share with the job's. */
 #include "core/job.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "core/agent.h"
 #include "core/exit_status.h"
@@ -187,6 +188,7 @@ static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf
     job->outcome.serial++;
     job->outcome.ended = false;
     job->migrating = true;
+    atomic_store(&job->began_ns, pf_now_ns());
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&job->session_thread, NULL, body, job);

@@ -61,6 +61,7 @@ struct ferry_job {
     unsigned hold; /* the job thread's own: safe points up to the one that waits; 0: none does */
     struct pf_counters counters;
     struct pf_blocked blocked;
+    _Atomic uint64_t began_ns; /* when the latest migration did; 0: the source is yet to come */
     struct pf_placement placement;
 
     char incoming[PF_URI_LIST_MAX]; /* where to listen; empty: the job starts here */

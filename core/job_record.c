@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/job_record.h"
 
+#include "base/clock.h"
 #include "core/blocked_report.h"
 #include "core/job.h"
 
@@ -57,11 +58,23 @@ static void add_identity(struct json_object *record, struct ferry_job *job)
     add_text(record, "placement", placement);
 }
 
+/* While a migration is under way; in the end total_us says it. */
+static void add_elapsed(struct json_object *record, struct ferry_job *job)
+{
+    uint64_t began_ns = atomic_load(&job->began_ns);
+    pthread_mutex_lock(&job->lock);
+    bool migrating = job->migrating;
+    pthread_mutex_unlock(&job->lock);
+    if (migrating && began_ns && pf_count_get(&job->counters.total_us) == 0)
+        add_number(record, "elapsed_us", (pf_now_ns() - began_ns) / 1000);
+}
+
 struct json_object *pf_job_status_record(struct ferry_job *job, const char *event)
 {
     struct json_object *record = json_object_new_object();
     add_text(record, "event", event);
     add_identity(record, job);
+    add_elapsed(record, job);
 #define PF_COUNTER_JSON(name) add_counter(record, #name, pf_count_get(&job->counters.name));
     PF_COUNTERS(PF_COUNTER_JSON)
 #undef PF_COUNTER_JSON

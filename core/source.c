@@ -397,7 +397,7 @@ static void prepare(struct pf_source *source, struct ferry_job *job)
     pf_blocked_reset(&job->blocked);
     pf_count_set(&counters->total_bytes, pf_regions_bytes(&job->regions));
     source->job = job;
-    source->began_ns = pf_now_ns();
+    source->began_ns = atomic_load(&job->began_ns);
     source->responder.worker.stop_fd = -1;
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         source->movers[i].worker.stop_fd = -1;

@@ -32,7 +32,7 @@ static int await(struct pf_control *control, const struct pf_question *question,
             return error;
         parse_named(question, *final, &record);
         if (record.event == PF_EVENT_PROGRESS && question->progress)
-            question->progress(question->ctx, &record);
+            question->progress(question->ctx, &record, *final);
         if (is_final(question, &record))
             return 0;
         json_object_put(*final);

@@ -11,6 +11,7 @@ struct migrate_args {
     const char *uri;
     unsigned silence_ms;
     bool json;
+    bool progress;
     bool detach;
 };
 
@@ -26,6 +27,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case 'j':
         args->json = true;
+        return 0;
+    case 'p':
+        args->progress = true;
         return 0;
     case 't':
         if (!pf_parse_timeout(text, &args->silence_ms))
@@ -49,6 +53,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const struct argp_option rows[] = {
     {"detach", 'd', NULL, 0, "Do not wait for the end: return once the migration is under way", 0},
     {"json", 'j', NULL, 0, "Print only the final record, as one line of JSON", 0},
+    {"progress", 'p', NULL, 0, "With --json: print each record of progress too, one a line", 0},
     {"timeout", 't', "SECONDS", 0, "How long the job may be silent (default 30)", 0},
     {0},
 };
@@ -61,9 +66,13 @@ static struct json_object *make_request(const struct migrate_args *args)
     return request;
 }
 
-static void show(void *ctx, const struct pf_record *record)
+/* On the view that ctx is; without one, as a line of JSON. */
+static void show(void *ctx, const struct pf_record *record, struct json_object *json)
 {
-    pf_progress_show(ctx, record);
+    if (ctx)
+        pf_progress_show(ctx, record);
+    else
+        pf_print_json(json);
 }
 
 static void print_outcome(const struct migrate_args *args, const struct pf_record *record)
@@ -86,8 +95,8 @@ static int migrate(const struct migrate_args *args)
         .request = request,
         .silence_ms = args->silence_ms,
         .detach = args->detach,
-        .progress = args->json || args->detach ? NULL : show,
-        .ctx = &view,
+        .progress = args->detach || (args->json && !args->progress) ? NULL : show,
+        .ctx = args->json ? NULL : &view,
     };
     struct json_object *final = pf_ask(&question, &record);
     pf_progress_close(&view);
