@@ -16,6 +16,7 @@ const struct pf_command pf_commands[] = {
     {"migrate", pf_command_migrate, "Move a job to where it is received"},
     {"list", pf_command_list, "List the jobs of this host"},
     {"status", pf_command_status, "Show the state of a job"},
+    {"plot", pf_command_plot, "Draw how long faults blocked the job's threads"},
     {"cancel", pf_command_cancel, "Stop a migration before the destination runs"},
     {"bench", pf_command_bench, "Measure a transport, page faults, or the page stream"},
     {"help", pf_command_help, "Explain a command"},

@@ -49,6 +49,9 @@ completes bench "" : bulk fault raw
 completes bench raw "" : ""
 completes bench --wait sleep b : bulk
 completes help can : cancel
+touch "$work/record.json"
+completes plot "$work/rec" : "$work/record.json"
+completes plot --out : --output=
 touch "$work/program"
 completes run --name x -- "$work/prog" : "$work/program"
 finish

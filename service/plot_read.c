@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "service/plot.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_MAX = 64 << 20, READ_STEP = 64 << 10 };
+
+/* A number of a record; 0 if it is missing or odd. */
+static double number(struct json_object *json)
+{
+    if (!json_object_is_type(json, json_type_int) && !json_object_is_type(json, json_type_double))
+        return 0;
+    double value = json_object_get_double(json);
+    return isfinite(value) && value > 0 ? value : 0;
+}
+
+static double number_of(struct json_object *object, const char *key)
+{
+    struct json_object *value = NULL;
+    json_object_object_get_ex(object, key, &value);
+    return number(value);
+}
+
+static struct json_object *array_of(struct json_object *object, const char *key)
+{
+    struct json_object *value = NULL;
+    json_object_object_get_ex(object, key, &value);
+    return json_object_is_type(value, json_type_array) ? value : NULL;
+}
+
+/* What gnuplot could take for more than letters is left out: a name is the job's to choose. */
+static void copy_plain(char *out, size_t size, const char *text)
+{
+    size_t used = 0;
+    for (; *text && used + 1 < size; text++)
+        out[used++] = isalnum((unsigned char)*text) || strchr(" ._:/+-()", *text) ? *text : '?';
+    out[used] = '\0';
+}
+
+/* ---- latency --------------------------------------------------------------------------------- */
+
+static void take_bucket(struct pf_plot *plot, struct json_object *json)
+{
+    if (!json_object_is_type(json, json_type_array) || json_object_array_length(json) != 3 ||
+        plot->bucket_count == PF_PLOT_BUCKETS_MAX)
+        return;
+    struct pf_plot_bucket bucket = {
+        .from_us = number(json_object_array_get_idx(json, 0)),
+        .to_us = number(json_object_array_get_idx(json, 1)),
+        .count = number(json_object_array_get_idx(json, 2)),
+    };
+    /* A logarithmic scale has no 0. */
+    if (bucket.from_us <= 0 || bucket.to_us <= bucket.from_us || bucket.count <= 0)
+        return;
+    plot->buckets[plot->bucket_count++] = bucket;
+    plot->waits += bucket.count;
+}
+
+static void take_latency(struct pf_plot *plot, struct json_object *record)
+{
+    struct json_object *latency = NULL;
+    json_object_object_get_ex(record, "latency", &latency);
+    struct json_object *buckets = array_of(latency, "buckets");
+    plot->bucket_count = 0;
+    plot->waits = 0;
+    for (size_t i = 0; buckets && i < json_object_array_length(buckets); i++)
+        take_bucket(plot, json_object_array_get_idx(buckets, i));
+    plot->p50_us = number_of(latency, "p50_us");
+    plot->p99_us = number_of(latency, "p99_us");
+    plot->p999_us = number_of(latency, "p999_us");
+    plot->max_us = number_of(latency, "max_us");
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+static void make_label(char *out, size_t size, const char *name, double tid)
+{
+    char plain[32];
+    copy_plain(plain, sizeof plain, *name ? name : "thread");
+    if (tid > 0)
+        snprintf(out, size, "%s %.0f", plain, tid);
+    else
+        snprintf(out, size, "%s", plain);
+}
+
+static void take_thread(struct pf_plot *plot, struct json_object *json)
+{
+    struct json_object *name = NULL;
+    if (!json_object_is_type(json, json_type_object) || plot->thread_count == PF_PLOT_THREADS_MAX)
+        return;
+    struct pf_plot_thread *thread = &plot->threads[plot->thread_count++];
+    json_object_object_get_ex(json, "name", &name);
+    bool named = json_object_is_type(name, json_type_string);
+    make_label(thread->label, sizeof thread->label, named ? json_object_get_string(name) : "",
+               number_of(json, "tid"));
+    thread->faults = number_of(json, "faults");
+    thread->blocked_us = number_of(json, "blocked_us");
+    thread->max_us = number_of(json, "max_us");
+}
+
+static int longest_first(const void *left, const void *right)
+{
+    double a = ((const struct pf_plot_thread *)left)->blocked_us;
+    double b = ((const struct pf_plot_thread *)right)->blocked_us;
+    return (a < b) - (a > b);
+}
+
+static void take_threads(struct pf_plot *plot, struct json_object *record)
+{
+    struct json_object *threads = array_of(record, "threads");
+    plot->thread_count = 0;
+    plot->all_us = number_of(record, "all_blocked_us");
+    for (size_t i = 0; threads && i < json_object_array_length(threads); i++)
+        take_thread(plot, json_object_array_get_idx(threads, i));
+    qsort(plot->threads, plot->thread_count, sizeof plot->threads[0], longest_first);
+}
+
+/* ---- bytes over time ------------------------------------------------------------------------- */
+
+/* The destination tells of its bytes now and then: only what is news is a point. */
+static void take_point(struct pf_plot *plot, struct json_object *json)
+{
+    const struct pf_record *record = &plot->record;
+    double seconds = number_of(json, "elapsed_us") / 1e6;
+    if (record->event == PF_EVENT_DONE)
+        seconds = (double)record->total_us / 1e6;
+    if (seconds <= 0 || record->received_bytes < 0)
+        return;
+    bool runs = strcmp(record->state, "postcopy") == 0 || strcmp(record->state, "complete") == 0;
+    if (!plot->switch_s && runs)
+        plot->switch_s = seconds;
+    struct pf_plot_point point = {seconds, (double)record->received_bytes};
+    const struct pf_plot_point *last =
+        plot->point_count ? &plot->points[plot->point_count - 1] : NULL;
+    if (plot->point_count == PF_PLOT_POINTS_MAX || (last && point.seconds <= last->seconds))
+        return;
+    if (!last || point.bytes > last->bytes || record->event == PF_EVENT_DONE)
+        plot->points[plot->point_count++] = point;
+}
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+static char *read_all(FILE *in, size_t *bytes)
+{
+    char *text = NULL;
+    size_t used = 0;
+    size_t got;
+    do {
+        char *longer = used < FILE_MAX ? realloc(text, used + READ_STEP) : NULL;
+        if (!longer) {
+            free(text);
+            return NULL;
+        }
+        text = longer;
+        got = fread(text + used, 1, READ_STEP, in);
+        used += got;
+    } while (got > 0);
+    *bytes = used;
+    return text;
+}
+
+static int take_record(struct pf_plot *plot, struct json_object *json, const char *name,
+                       unsigned line, struct pf_why *why)
+{
+    if (!json_object_is_type(json, json_type_object))
+        return pf_why(why, -EINVAL, "%s: record %u is no JSON object", name, line);
+    pf_record_parse(json, &plot->record);
+    if (plot->record.event == PF_EVENT_OTHER)
+        return pf_why(why, -EINVAL,
+                      "%s: record %u has no \"event\" that a job reports: give what `pageferry "
+                      "migrate --json` or `pageferry status --json` printed",
+                      name, line);
+    copy_plain(plot->name, sizeof plot->name, plot->record.name);
+    copy_plain(plot->transport, sizeof plot->transport, plot->record.transport);
+    take_point(plot, json);
+    if (plot->record.event != PF_EVENT_PROGRESS) {
+        take_latency(plot, json);
+        take_threads(plot, json);
+    }
+    return 0;
+}
+
+static int parse_all(struct pf_plot *plot, struct json_tokener *tokener, const char *text,
+                     size_t bytes, const char *name, struct pf_why *why)
+{
+    unsigned records = 0;
+    for (size_t at = 0; at < bytes;) {
+        if (isspace((unsigned char)text[at])) {
+            at++;
+            continue;
+        }
+        struct json_object *json = json_tokener_parse_ex(tokener, text + at, (int)(bytes - at));
+        enum json_tokener_error error = json_tokener_get_error(tokener);
+        records++;
+        if (error != json_tokener_success)
+            return pf_why(why, -EINVAL, "%s: record %u is not JSON: %s", name, records,
+                          error == json_tokener_continue ? "it ends too early"
+                                                         : json_tokener_error_desc(error));
+        at += json_tokener_get_parse_end(tokener);
+        json_tokener_reset(tokener);
+        int result = take_record(plot, json, name, records, why);
+        json_object_put(json);
+        if (result)
+            return result;
+    }
+    return records ? 0 : pf_why(why, -EINVAL, "%s is empty: there is no record in it", name);
+}
+
+static int judge(const struct pf_plot *plot, const char *name, struct pf_why *why)
+{
+    if (plot->record.event == PF_EVENT_ERROR)
+        return pf_why(why, -EINVAL, "%s: the migration failed: %s", name,
+                      plot->record.message[0] ? plot->record.message : "the job gave no reason");
+    if (plot->bucket_count || plot->thread_count || plot->point_count > 1)
+        return 0;
+    return pf_why(
+        why, -EINVAL,
+        "%s tells of no fault: give the last record of a migration that had some, from "
+        "`pageferry migrate --json`, or from `pageferry status --json` at the destination",
+        name);
+}
+
+int pf_plot_read(struct pf_plot *plot, FILE *in, const char *name, struct pf_why *why)
+{
+    size_t bytes = 0;
+    memset(plot, 0, sizeof *plot);
+    char *text = read_all(in, &bytes);
+    struct json_tokener *tokener = json_tokener_new();
+    int error;
+    if (!text || !tokener)
+        error = pf_why(why, -EFBIG, "%s is longer than 64 MiB, or memory is short", name);
+    else if (ferror(in))
+        error = pf_why(why, -EIO, "%s can't be read: %s", name, strerror(errno));
+    else
+        error = parse_all(plot, tokener, text, bytes, name, why);
+    if (tokener)
+        json_tokener_free(tokener);
+    free(text);
+    return error ? error : judge(plot, name, why);
+}

@@ -1,0 +1,157 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Records of a real migration, on both sides, and what `pageferry plot` draws of them; and what it
+# says of files that are no such records.
+set -u
+. "$(dirname "$0")/lib.sh"
+
+pids=()
+end_processes() {
+    local pid
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2>/dev/null
+    done
+    clean_up
+}
+trap end_processes EXIT
+
+# field NAME KEY: a text of the job's status.
+field() {
+    "$PAGEFERRY" status "$1" --json 2>/dev/null | sed -n "s/.*\"$2\":\"\([^\"]*\)\".*/\1/p"
+}
+await() {
+    local tries=0
+    until [ "$(field "$1" state)" = "$2" ]; do
+        [ $((tries += 1)) -lt 600 ] || { fail "$1 is not $2 after a minute"; exit 1; }
+        sleep 0.1
+    done
+}
+
+# More steps than anyone waits for: the destination can be asked after its arrival.
+move_heat() {
+    local heat=("$BUILD_DIR/jobs/heat" --mib 16 --steps 100000000)
+    OMP_NUM_THREADS=1 "$PAGEFERRY" receive tcp://127.0.0.1:0 --once --name there -- \
+        "${heat[@]}" >"$work/there.out" 2>&1 &
+    pids+=($!)
+    await there waiting
+    OMP_NUM_THREADS=1 "$PAGEFERRY" run --name here --hold-at 20 -- "${heat[@]}" >"$work/here.out" 2>&1 &
+    pids+=($!)
+    await here running
+    pf 0 migrate here "$(field there uri)" --json --progress --progress-ms 10
+    cp "$work/out" "$work/records"
+    tail -n 1 "$work/out" >"$work/last"
+    await there running
+    "$PAGEFERRY" status there --json >"$work/status"
+}
+
+# sum FILE KEY: of the numbers of that key in all rows.
+sum() {
+    grep -oE "\"$2\":[0-9]+" "$work/$1" | cut -d: -f2 | paste -sd+ | bc
+}
+
+# The rows of all threads, and the buckets, are the faults; the same on both sides.
+check_records() {
+    local file faults
+    for file in last status; do
+        faults=$(grep -oE '"faults":[0-9]+' "$work/$file" | head -n 1 | cut -d: -f2)
+        [ "$faults" -gt 0 ] || fail "$file: no faults"
+        [ "$(sum "$file" faults)" = $((2 * faults)) ] || fail "$file: the threads' faults"
+        [ "$(grep -oE '\[[0-9.]+,[0-9.]+,[0-9]+\]' "$work/$file" | tr -d ']' | cut -d, -f3 |
+            paste -sd+ | bc)" = "$faults" ] || fail "$file: the waits in buckets"
+        grep -qE '"threads":\[\{"tid":[0-9]+,"name":"heat"' "$work/$file" || fail "$file: no thread"
+    done
+    [ "$(grep -oE '"threads.*' "$work/last")" = "$(grep -oE '"threads.*' "$work/status")" ] ||
+        fail "the two sides tell of different waits"
+    grep -q '"threads"' <(head -n 1 "$work/records") && fail "a record of progress with threads"
+    grep -q '"elapsed_us":' <(head -n 1 "$work/records") || fail "a record of progress without time"
+    grep -q '"elapsed_us":' "$work/last" && fail "time goes on after the end"
+}
+
+# shows FILE TEXT: the picture is well-formed and has a label.
+shows() {
+    xmllint --noout "$work/$1" || fail "$1 is not well-formed"
+    grep -qF -- "$2" "$work/$1" || fail "$1 lacks \"$2\""
+}
+
+check_pictures() {
+    pf 0 plot "$work/records" -o "$work/all.svg"
+    shows all.svg "Migration of here over tcp"
+    shows all.svg "How long a fault blocked its thread"
+    shows all.svg "half within"
+    shows all.svg "How long each thread was blocked"
+    shows all.svg "faults, longest"
+    shows all.svg "Memory at the destination"
+    shows all.svg "runs at the destination"
+    pf 0 plot "$work/status" -o "$work/status.svg"
+    shows status.svg "Migration of there over tcp"
+    ! grep -q "Memory at the destination" "$work/status.svg" || fail "one record has no time axis"
+    "$PAGEFERRY" plot - -o "$work/recipe.gp" <"$work/last" || fail "records on standard input"
+    gnuplot "$work/recipe.gp" >"$work/recipe.svg" || fail "the recipe by itself"
+    shows recipe.svg "half within"
+}
+
+# complains WORDS TEXT...: a file of that text is refused, and no picture is left.
+complains() {
+    local words=$1
+    shift
+    printf '%s\n' "$@" >"$work/bad.json"
+    pf 1 plot "$work/bad.json" -o "$work/bad.svg"
+    has err "$words"
+    lines err 1
+    [ ! -e "$work/bad.svg" ] || fail "a picture of $*"
+}
+
+bad_records() {
+    complains "is empty" ""
+    complains "record 1 is not JSON" "garbage"
+    complains "record 2 is not JSON: it ends too early" '{"event":"progress"}' '{"event":"done",'
+    complains "record 1 is no JSON object" '[1,2]'
+    complains "no \"event\" that a job reports" '{"result":1}'
+    complains "tells of no fault" '{"event":"status","latency":{"buckets":[[0,1,5],["x"],7]},"threads":3}'
+    complains "the migration failed: no such host" '{"event":"error","message":"no such host"}'
+    pf 1 plot "$work/missing.json" -o "$work/x.svg"
+    has err "missing.json can't be read: No such file or directory"
+    pf 1 plot "$work" -o "$work/x.svg"
+    has err "can't be read"
+    pf 1 plot "$work/last" -o "$work/missing/x.svg"
+    has err "can't be written"
+    pf 2 plot "$work/last" -o "$work/x.jpg"
+    has err "pictures are FILE.svg"
+    pf 2 plot "$work/last"
+    has err "give a file with records"
+}
+
+# What a job calls itself must not become commands of gnuplot's, nor of a shell's.
+names_stay_names() {
+    cat >"$work/evil.json" <<'END'
+{"event":"done","name":"a'; system 'touch EVIL","transport":"`touch EVIL`\n!touch EVIL",
+ "threads":[{"tid":1,"name":"'\n!touch EVIL\n`touch EVIL`","faults":1,"blocked_us":1,"max_us":1}],
+ "latency":{"buckets":[[1,2,3]]}}
+END
+    (cd "$work" && pf 0 plot evil.json -o evil.svg)
+    shows evil.svg "How long each thread"
+    [ ! -e "$work/EVIL" ] || fail "a name was obeyed"
+}
+
+without_gnuplot() {
+    mkdir "$work/empty"
+    PATH=$work/empty "$PAGEFERRY" plot "$work/last" -o "$work/none.svg" 2>"$work/err"
+    [ $? = 1 ] || fail "plot without gnuplot does not end with 1"
+    has err "Debian: gnuplot-nox"
+    [ ! -e "$work/none.svg" ] || fail "an empty picture is left"
+    PATH=$work/empty "$PAGEFERRY" plot "$work/last" -o "$work/none.gp" || fail "the recipe alone"
+    grep -q '^plot' "$work/none.gp" || fail "a recipe without a plot"
+}
+
+move_heat
+check_records
+bad_records
+without_gnuplot
+if ! command -v gnuplot >/dev/null || ! command -v xmllint >/dev/null; then
+    echo "skipped: gnuplot or xmllint is not installed"
+    [ "$failures" = 0 ] && exit 77
+    finish
+fi
+check_pictures
+names_stay_names
+finish
