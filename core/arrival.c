@@ -20,9 +20,10 @@ static int open_region(struct pf_arrival *arrival, unsigned id, const struct pf_
     struct pf_arriving *arriving = &arrival->list[id];
     arriving->region = region;
     arriving->home = &arrival->own;
-    pf_target_show(
-        &arrival->own,
-        &(struct pf_view){.addr = (uintptr_t)region->addr, .bytes = region->bytes, .region = id});
+    if (!region->foreign)
+        pf_target_show(&arrival->own, &(struct pf_view){.addr = (uintptr_t)region->addr,
+                                                        .bytes = region->bytes,
+                                                        .region = id});
     int error = pf_pageset_init(&arriving->missing, pf_region_pages(region));
     return error ? error : pf_pageset_init(&arriving->requested, pf_region_pages(region));
 }
@@ -50,8 +51,9 @@ int pf_arrival_open(struct pf_arrival *arrival, struct pf_regions *regions,
                           regions->list[i].name);
     }
     int error = pf_targets_open(&arrival->targets, &arrival->gate, why);
-    if (!error)
-        error = pf_uffd_open(&arrival->uffd, wanted, why);
+    if (error || arrival->own.count == 0)
+        return error;
+    error = pf_uffd_open(&arrival->uffd, wanted, why);
     return error ? error : pf_uffd_probe(&arrival->uffd, why);
 }
 
@@ -75,6 +77,8 @@ int pf_arrival_probe(struct pf_arrival *arrival, struct pf_why *why)
     for (unsigned i = 0; i < arrival->count; i++) {
         const struct pf_region *region = arrival->list[i].region;
         bool zeropage;
+        if (region->foreign)
+            continue;
         if (region->bytes & (pf_region_page_size(region) - 1))
             return pf_why(why, -EINVAL, "region \"%s\": %zu bytes is no multiple of its page size",
                           region->name, region->bytes);
@@ -124,7 +128,8 @@ static int arm_region(struct pf_arrival *arrival, struct pf_arriving *arriving, 
 int pf_arrival_arm(struct pf_arrival *arrival, struct pf_why *why)
 {
     for (unsigned i = 0; i < arrival->count; i++) {
-        int error = arm_region(arrival, &arrival->list[i], why);
+        int error =
+            arrival->list[i].region->foreign ? 0 : arm_region(arrival, &arrival->list[i], why);
         if (error)
             return error;
     }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/clients.h"
 #include "core/exit_status.h"
 
 #include <stdlib.h>
@@ -29,7 +30,9 @@ static int probe(struct pf_destination *destination)
 static int wait_for_source(struct pf_destination *destination)
 {
     while (!destination->session.control.connected) {
-        int error = pf_session_step(&destination->session);
+        int error = pf_clients_failure(destination->job->clients, &destination->session.why);
+        if (!error)
+            error = pf_session_step(&destination->session);
         if (error)
             return error;
     }
@@ -190,6 +193,7 @@ static int start_listen(struct pf_destination *destination)
     pf_memory_locks_release(&destination->locks, &job->regions);
     pf_job_notify(job, FERRY_EVENT_LISTEN, NULL);
     pf_session_hand_over(session);
+    pf_clients_attach(job->clients, &destination->arrival);
     /* The fault thread runs before the first page can fault. */
     int error = pf_fault_thread_start(&destination->faults);
     if (!error)
@@ -229,6 +233,9 @@ static int attend(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct pf_message message;
+    int error = pf_clients_failure(destination->job->clients, &session->why);
+    if (error)
+        return error;
     int got = pf_session_poll(session, &message);
     if (got > 0)
         return pf_why(&session->why, -EPROTO, "the source spoke out of turn (%s)",
@@ -396,7 +403,8 @@ static int serve(struct pf_destination *destination, struct pf_why *why)
 static bool is_final(const struct pf_destination *destination)
 {
     const struct ferry_job *job = destination->job;
-    return job->once || atomic_load(&job->cancel) || !destination->greeted;
+    return job->once || atomic_load(&job->cancel) || !destination->greeted ||
+           pf_clients_failure(job->clients, NULL);
 }
 
 /* Serve until a job is here, or none can come. */

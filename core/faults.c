@@ -9,10 +9,10 @@
 
 enum { BATCH = 16, BUDGET = 32, LANE_EVERY = 8, FAULTS_EVERY = 4, PATIENCE = 16 };
 
-static int bad_fault(struct pf_fault_thread *faults, uint64_t address)
+static int bad_fault(struct pf_target *target, uint64_t address)
 {
-    return pf_why(&faults->worker.why, -EFAULT,
-                  "the kernel reported a fault at %#llx, outside every region",
+    return pf_why(&target->why, -EFAULT,
+                  "the kernel reported a fault at %#llx, outside every mapping and region",
                   (unsigned long long)address);
 }
 
@@ -20,35 +20,35 @@ static int bad_fault(struct pf_fault_thread *faults, uint64_t address)
  * The page was received meanwhile, never used at the source, or given back by the job: it reads
  * zeros unless something is there.
  */
-static int place_zero(struct pf_fault_thread *faults, const struct pf_target *target, char *to,
-                      size_t bytes)
+static int place_zero(struct pf_target *target, char *to, size_t bytes)
 {
     size_t done;
     int result = pf_uffd_zero(target->uffd, to, bytes, &done);
     if (result == PF_PLACED_EXISTS || result == PF_PLACED_AGAIN)
         /* AGAIN: the thread faults once more, after the event that is in the way. */
         pf_uffd_wake(target->uffd, to, bytes);
-    return result < 0 ? pf_why(&faults->worker.why, result, "a zero page could not be placed") : 0;
+    return result < 0 ? pf_why(&target->why, result, "a zero page could not be placed") : 0;
 }
 
 /*
  * A page that was not missing was seen to. It counts for its thread all the same: that has waited
  * for it.
  */
-static int settle(struct pf_fault_thread *faults, const struct pf_target *target, char *to,
-                  size_t bytes, uint32_t tid, uint64_t now)
+static int settle(struct pf_fault_thread *faults, struct pf_target *target, char *to, size_t bytes,
+                  uint32_t tid, uint64_t now)
 {
-    int error = place_zero(faults, target, to, bytes);
-    if (faults->arrival->blocked)
+    int error = place_zero(target, to, bytes);
+    if (faults->arrival->blocked && tid)
         pf_blocked_settled(faults->arrival->blocked, tid, pf_now_ns() - now);
     return error;
 }
 
-/* From here on the thread waits for a page that is to come. */
+/* From here on the thread waits for a page that is to come. A client may hide its threads: tid 0.
+ */
 static void begin_wait(struct pf_arrival *arrival, uint32_t tid, unsigned region, size_t page,
                        uint64_t now)
 {
-    if (!arrival->blocked)
+    if (!arrival->blocked || !tid)
         return;
     pf_blocked_begin(arrival->blocked, tid, region, page, now);
     if (!pf_pageset_has(&arrival->list[region].missing, page))
@@ -64,8 +64,11 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
     uint32_t tid = message->arg.pagefault.feat.ptid;
     const struct pf_view *view = pf_target_find(target, address);
     if (!view)
-        return bad_fault(faults, address);
+        return bad_fault(target, address);
     pf_count(&arrival->counters->faults, 1);
+    if (view->region == PF_VIEW_VACATED)
+        return place_zero(target, (char *)(uintptr_t)(address & ~(uint64_t)(PF_PAGE_SIZE - 1)),
+                          PF_PAGE_SIZE);
 
     struct pf_arriving *arriving = &arrival->list[view->region];
     size_t bytes = pf_region_page_size(arriving->region);
@@ -90,6 +93,8 @@ static void on_given_back(struct pf_fault_thread *faults, struct pf_target *targ
     struct pf_arrival *arrival = faults->arrival;
     for (unsigned i = 0; target->home && i < target->count; i++) {
         const struct pf_view *view = &target->views[i];
+        if (view->region == PF_VIEW_VACATED)
+            continue;
         const struct pf_region *region = arrival->list[view->region].region;
         uint64_t mask = pf_region_page_size(region) - 1;
         uint64_t first = start > view->addr ? start & ~mask : view->addr;
@@ -107,19 +112,40 @@ static void on_given_back(struct pf_fault_thread *faults, struct pf_target *targ
     }
 }
 
+/* Unmapped or moved pieces are kept track of, in a table that has an end. */
+static int in_pieces(struct pf_target *target, int error)
+{
+    return error ? pf_why(&target->why, error,
+                          "its mappings are in more than %u pieces: that is more than can be kept "
+                          "track of",
+                          target->room)
+                 : 0;
+}
+
 static int on_event(struct pf_fault_thread *faults, struct pf_target *target,
                     const struct uffd_msg *message)
 {
+    bool own = target == &faults->arrival->own;
     switch (message->event) {
     case UFFD_EVENT_REMOVE:
-    case UFFD_EVENT_UNMAP:
         on_given_back(faults, target, message->arg.remove.start, message->arg.remove.end);
         return 0;
+    case UFFD_EVENT_UNMAP:
+        on_given_back(faults, target, message->arg.remove.start, message->arg.remove.end);
+        return own ? 0
+                   : in_pieces(target, pf_target_cut(target, message->arg.remove.start,
+                                                     message->arg.remove.end));
     case UFFD_EVENT_REMAP:
-        return pf_why(&faults->worker.why, -EFAULT,
-                      "the job moved part of a region with mremap while its pages were arriving");
+        if (own)
+            return pf_why(&target->why, -EFAULT,
+                          "the job moved part of a region with mremap while its pages were "
+                          "arriving");
+        return in_pieces(target, pf_target_move(target, message->arg.remap.from,
+                                                message->arg.remap.to, message->arg.remap.len));
+    case UFFD_EVENT_FORK:
+        return pf_targets_fork(&faults->arrival->targets, target, (int)message->arg.fork.ufd);
     default:
-        return pf_why(&faults->worker.why, -EPROTO, "unknown userfaultfd event %u", message->event);
+        return pf_why(&target->why, -EPROTO, "unknown userfaultfd event %u", message->event);
     }
 }
 
@@ -131,8 +157,14 @@ static int read_messages(struct pf_fault_thread *faults, struct pf_target *targe
                          struct uffd_msg messages[BATCH])
 {
     struct pf_gate *gate = &faults->arrival->gate;
+    /* Each message may be a fork of a client's. */
+    unsigned room =
+        target == &faults->arrival->own ? BATCH : pf_targets_spares(&faults->arrival->targets);
+    if (room == 0)
+        return 0;
     pf_gate_close(gate);
-    ssize_t got = read(target->uffd->fd, messages, BATCH * sizeof messages[0]);
+    ssize_t got =
+        read(target->uffd->fd, messages, (room < BATCH ? room : BATCH) * sizeof messages[0]);
     int error = got < 0 ? errno : 0;
     int count = got > 0 ? (int)((size_t)got / sizeof messages[0]) : 0;
     int result = 0;
@@ -144,9 +176,9 @@ static int read_messages(struct pf_fault_thread *faults, struct pf_target *targe
         return result;
     /* EAGAIN after poll is normal: whoever faulted may have been woken by a placer. */
     if (error && error != EAGAIN && error != EINTR)
-        return pf_why(&faults->worker.why, -error, "cannot read page faults: %s", strerror(error));
+        return pf_why(&target->why, -error, "cannot read page faults: %s", strerror(error));
     if (got > 0 && (size_t)got % sizeof messages[0] != 0)
-        return pf_why(&faults->worker.why, -EIO, "a short read of page faults: %zd bytes", got);
+        return pf_why(&target->why, -EIO, "a short read of page faults: %zd bytes", got);
     return count;
 }
 
@@ -171,26 +203,30 @@ static int serve_target(struct pf_fault_thread *faults, struct pf_target *target
     return count;
 }
 
+/* A failure of our own process, or of the one that has the job's memory, is the job's. */
+static int serve_or_fail(struct pf_fault_thread *faults, struct pf_target *target)
+{
+    int served = serve_target(faults, target);
+    if (served >= 0)
+        return served;
+    if (target == &faults->arrival->own || (target->home && !target->child)) {
+        faults->worker.why = target->why;
+        return served;
+    }
+    pf_targets_fail(&faults->arrival->targets, target, served);
+    return 0;
+}
+
 /* Our own process first; then those others that have something to say. */
 static int serve_faults(struct pf_fault_thread *faults)
 {
-    struct pf_targets *targets = &faults->arrival->targets;
     struct pf_target *ready[BATCH];
-    int served = serve_target(faults, &faults->arrival->own);
-    if (served < 0)
-        return served;
-    unsigned count = pf_targets_ready(targets, ready, BATCH);
-    for (unsigned i = 0; i < count; i++) {
-        int more = serve_target(faults, ready[i]);
-        if (more < 0 && ready[i]->home)
-            return more;
-        if (more < 0) {
-            /* One client's trouble is nobody else's. */
-            faults->worker.why.text[0] = '\0';
-            pf_targets_fail(targets, ready[i], more);
-        } else {
-            served += more;
-        }
+    struct pf_target *own = &faults->arrival->own;
+    int served = own->count ? serve_or_fail(faults, own) : 0;
+    unsigned count = pf_targets_ready(&faults->arrival->targets, ready, BATCH);
+    for (unsigned i = 0; i < count && served >= 0; i++) {
+        int more = serve_or_fail(faults, ready[i]);
+        served = more < 0 ? more : served + more;
     }
     return served;
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/agent.h"
+#include "core/clients.h"
 #include "core/exit_status.h"
 #include "core/session.h"
 #include "numa/nic.h"
@@ -202,8 +203,27 @@ static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf
     return 0;
 }
 
+/* Other processes that share the job's memory find it by its name. */
+static int open_clients(struct ferry_job *job, struct pf_why *why)
+{
+    char path[PATH_MAX];
+    if (!job->name[0] || job->clients)
+        return 0;
+    int error = pf_clients_path(job->name, path, sizeof path, why);
+    struct pf_clients_attr attr = {
+        .job = job,
+        .path = path,
+        .kind = &pf_client_generic,
+        .patience_ms = PF_CLIENT_PATIENCE_MS,
+    };
+    return error ? error : pf_clients_open(&job->clients, &attr, why);
+}
+
 static int start_arrival(struct ferry_job *job, struct pf_why *why)
 {
+    int failure = open_clients(job, why);
+    if (failure)
+        return failure;
     pthread_mutex_lock(&job->lock);
     strcpy(job->uri, job->incoming);
     job->destination = true;
@@ -540,6 +560,7 @@ static int end_sessions(struct ferry_job *job)
 int ferry_job_close(struct ferry_job *job)
 {
     int error = end_sessions(job);
+    pf_clients_close(job->clients);
     if (job->agent)
         pf_agent_close(job->agent);
     pf_regions_unmap(&job->regions);

@@ -49,6 +49,7 @@ struct pf_outcome {
 };
 
 struct pf_agent;
+struct pf_clients;
 struct pf_session;
 
 struct ferry_job {
@@ -93,6 +94,7 @@ struct ferry_job {
     struct pf_why why;                     /* of the latest failure */
     char why_shown[sizeof(struct pf_why)]; /* what ferry_job_why() gave out */
     struct pf_agent *agent;
+    struct pf_clients *clients; /* at a destination that has a name */
 };
 
 const char *pf_phase_name(enum pf_phase phase);

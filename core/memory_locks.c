@@ -35,7 +35,7 @@ void pf_memory_locks_release(struct pf_memory_locks *locks, const struct pf_regi
     locks->released = true;
     for (unsigned i = 0; i < regions->count; i++) {
         const struct pf_region *region = &regions->list[i];
-        locks->region[i] = is_locked(region);
+        locks->region[i] = !region->foreign && is_locked(region);
         if (locks->region[i])
             munlock(region->addr, region->bytes);
     }

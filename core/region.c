@@ -111,6 +111,22 @@ int pf_regions_add(struct pf_regions *regions, const char *name, void *addr, siz
     return 0;
 }
 
+int pf_regions_add_foreign(struct pf_regions *regions, const char *name, size_t bytes,
+                           size_t page_size, struct pf_why *why)
+{
+    int error = check_new(regions, name, bytes, why);
+    if (error)
+        return error;
+    struct pf_region made = {
+        .bytes = bytes,
+        .page_shift = (unsigned)__builtin_ctzll(page_size),
+        .foreign = true,
+    };
+    strcpy(made.name, name);
+    append(regions, &made);
+    return 0;
+}
+
 static bool holds(const struct pf_region *region, const char *addr)
 {
     return addr >= region->addr && addr < region->addr + region->bytes;

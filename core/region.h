@@ -23,6 +23,7 @@ struct pf_region {
     unsigned page_shift; /* of the host page */
     unsigned flags;      /* FERRY_FIXED_ADDR, ... */
     bool owned;          /* mapped by us, unmapped by us */
+    bool foreign;        /* in another process's memory: addr is NULL */
 };
 
 struct pf_regions {
@@ -53,6 +54,10 @@ int pf_regions_map(struct pf_regions *regions, const char *name, size_t bytes, u
 /* Make existing page-aligned memory a region. */
 int pf_regions_add(struct pf_regions *regions, const char *name, void *addr, size_t bytes,
                    struct pf_why *why);
+
+/* A region whose memory is another process's: a home target shows it (core/target.h). */
+int pf_regions_add_foreign(struct pf_regions *regions, const char *name, size_t bytes,
+                           size_t page_size, struct pf_why *why);
 
 /* The region that holds an address, or -1. last: the id found before, tried first. */
 int pf_regions_find(const struct pf_regions *regions, const void *addr, int last);

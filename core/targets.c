@@ -34,18 +34,25 @@ static void wake(int fd)
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
-int pf_targets_add(struct pf_targets *targets, struct pf_target *target)
+/* With the gate closed. */
+static int append(struct pf_targets *targets, struct pf_target *target)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = target};
     if (targets->count == PF_TARGETS_MAX)
         return -ENOSPC;
     if (epoll_ctl(targets->epoll_fd, EPOLL_CTL_ADD, target->uffd->fd, &event))
         return -errno;
-    pf_gate_close(targets->gate);
     targets->list[targets->count++] = target;
-    pf_gate_open(targets->gate);
     atomic_store(&target->state, PF_TARGET_SERVED);
     return 0;
+}
+
+int pf_targets_add(struct pf_targets *targets, struct pf_target *target)
+{
+    pf_gate_close(targets->gate);
+    int error = append(targets, target);
+    pf_gate_open(targets->gate);
+    return error;
 }
 
 static bool take_out(struct pf_targets *targets, const struct pf_target *target)
@@ -75,6 +82,36 @@ void pf_targets_fail(struct pf_targets *targets, struct pf_target *target, int s
     target->status = status;
     atomic_store(&target->state, PF_TARGET_FAILED);
     wake(targets->told_fd);
+}
+
+unsigned pf_targets_spares(const struct pf_targets *targets)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < PF_TARGET_SPARES; i++)
+        count += atomic_load_explicit(&targets->spares[i], memory_order_relaxed) != NULL;
+    return count;
+}
+
+int pf_targets_fork(struct pf_targets *targets, const struct pf_target *parent, int fd)
+{
+    struct pf_target *child = NULL;
+    for (unsigned i = 0; i < PF_TARGET_SPARES && !child; i++)
+        child = atomic_exchange(&targets->spares[i], NULL);
+    if (!child)
+        return -ENOSPC; /* not more than there were spares for are read */
+    child->uffd->fd = fd;
+    child->home = parent->home;
+    child->pid = parent->pid;
+    child->child = true;
+    int error = pf_target_copy(child, parent);
+    if (!error)
+        error = append(targets, child);
+    if (error) {
+        child->status = error;
+        atomic_store(&child->state, PF_TARGET_FAILED);
+    }
+    wake(targets->told_fd);
+    return 0;
 }
 
 unsigned pf_targets_ready(struct pf_targets *targets, struct pf_target **ready, unsigned room)

@@ -10,7 +10,7 @@
 #include "core/gate.h"
 #include "core/target.h"
 
-enum { PF_TARGETS_MAX = 256, PF_TARGET_COMMANDS = 64 };
+enum { PF_TARGETS_MAX = 256, PF_TARGET_COMMANDS = 64, PF_TARGET_SPARES = 16 };
 
 struct pf_target_command {
     struct pf_target *target;
@@ -24,6 +24,8 @@ struct pf_targets {
     int epoll_fd;   /* over their userfaultfds */
     int command_fd; /* eventfd: a command waits */
     int told_fd;    /* eventfd of the owner: a target has changed its state; -1: nobody listens */
+    /* Empty targets for children that are forked: put there by the owner, taken by fork events. */
+    struct pf_target *_Atomic spares[PF_TARGET_SPARES];
     struct pf_target_command ring[PF_TARGET_COMMANDS];
     atomic_uint head, tail; /* commands taken, commands given */
 };
@@ -47,6 +49,12 @@ unsigned pf_targets_obey(struct pf_targets *targets);
 
 /* Give a target back with the reason: a failure of its own. */
 void pf_targets_fail(struct pf_targets *targets, struct pf_target *target, int status);
+
+/* Children that can be taken in now: read no more fork events than that. */
+unsigned pf_targets_spares(const struct pf_targets *targets);
+
+/* A child was forked: serve it as its parent is served. 0 or -errno. */
+int pf_targets_fork(struct pf_targets *targets, const struct pf_target *parent, int fd);
 
 /* Targets that have something to read, at most room. */
 unsigned pf_targets_ready(struct pf_targets *targets, struct pf_target **ready, unsigned room);

@@ -166,6 +166,14 @@ int pf_uffd_wake(const struct pf_uffd *uffd, void *addr, size_t bytes)
     return ioctl(uffd->fd, UFFDIO_WAKE, &range) < 0 ? -errno : 0;
 }
 
+bool pf_uffd_changing(const struct pf_uffd *uffd)
+{
+    /* Before anything else the kernel says EAGAIN while a change is under way; nothing is copied.
+     */
+    struct uffdio_copy nothing = {.len = 0};
+    return ioctl(uffd->fd, UFFDIO_COPY, &nothing) < 0 && errno == EAGAIN;
+}
+
 /* Copy one page and zero another of a registered scratch range. */
 static int try_placing(const struct pf_uffd *uffd, char *scratch, size_t page, struct pf_why *why)
 {

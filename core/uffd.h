@@ -61,6 +61,9 @@ int pf_uffd_copy(const struct pf_uffd *uffd, void *to, const void *from, size_t 
                  size_t *done);
 int pf_uffd_zero(const struct pf_uffd *uffd, void *to, size_t bytes, size_t *done);
 
+/* Does a thread wait for an event (a remove, an unmap, a remap, a fork) to be read? */
+bool pf_uffd_changing(const struct pf_uffd *uffd);
+
 /* Wake threads that wait for a page in the range, whether or not it is there. */
 int pf_uffd_wake(const struct pf_uffd *uffd, void *addr, size_t bytes);
 

@@ -210,6 +210,46 @@ FERRY_API const char *ferry_job_why(struct ferry_job *job);
  */
 FERRY_API int ferry_job_close(struct ferry_job *job);
 
+/*
+ * Clients: other processes that map a job's shared memory (a device back end of a virtual machine,
+ * say) while its pages are still arriving. They touch pages that are not there, too; so they hand
+ * a userfaultfd over to the job, whose fault thread serves them beside its own process. The
+ * protocol beneath is described in docs/clients.md, for programs without this library.
+ */
+struct ferry_client;
+
+struct ferry_mapping {
+    void *addr;         /* in this process */
+    size_t bytes;       /* whole pages */
+    const char *region; /* of the job: what is mapped there, */
+    uint64_t offset;    /* and from where on, in bytes */
+    size_t page_size;   /* FERRY_PAGE_DEFAULT: 4 KiB */
+};
+
+/*
+ * Let a job that arrives on this host serve the page faults of these mappings. where: the job's
+ * name, or a socket's path (with a slash). uffd: -1 makes a userfaultfd; or one of the caller's,
+ * which stays his. Mappings are registered with it here, before anything of them was touched.
+ * Wait for an answer of the job: half a minute at most. Keep the userfaultfd open until
+ * ferry_client_wait() says 0: should the job die then, touched pages block instead of being zero.
+ * -ECONNREFUSED, -ENOENT no such job expects clients; -EINVAL it refuses the mappings, or they
+ * can't be registered; -EPERM no userfaultfd may be made; other -errno. The sentence is logged.
+ */
+FERRY_API int ferry_client_open(struct ferry_client **client, const char *where,
+                                const struct ferry_mapping *mappings, unsigned count, int uffd);
+
+/*
+ * Wait until every page is there and the mappings are plain memory again; -1 waits without end.
+ * 0; -ETIMEDOUT; -ECONNRESET the job is gone: missing pages will never come.
+ */
+FERRY_API int ferry_client_wait(struct ferry_client *client, int timeout_ms);
+
+/*
+ * Stop being a client. Unmap first, or wait until it is complete: a missing page that is touched
+ * after this blocks for ever.
+ */
+FERRY_API void ferry_client_close(struct ferry_client *client);
+
 /* A sentence for a negative errno value as this library uses it. Static memory. */
 FERRY_API const char *ferry_strerror(int error);
 

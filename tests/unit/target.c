@@ -13,7 +13,7 @@
 
 enum { PAGE = 4096 };
 
-static const struct pf_uffd no_uffd = {.fd = -1};
+static struct pf_uffd no_uffd = {.fd = -1};
 
 static struct pf_target shown(unsigned room)
 {
