@@ -279,6 +279,7 @@ static int receive_pages(struct pf_destination *destination)
     pf_memory_locks_restore(&destination->locks, &destination->job->regions);
     pf_worker_stop(&destination->faults.worker);
     stop_placers(destination);
+    pf_clients_detach(destination->job->clients, true);
     pf_count_set(&destination->job->counters.total_us,
                  (pf_now_ns() - destination->began_ns) / 1000);
     return 0;
@@ -366,6 +367,7 @@ static void clean_up(struct pf_destination *destination)
     pf_memory_locks_restore(&destination->locks, &destination->job->regions);
     pf_worker_stop(&destination->faults.worker);
     stop_placers(destination);
+    pf_clients_detach(destination->job->clients, false);
     pf_session_hang_up(&destination->session);
     pf_fault_thread_close(&destination->faults);
     for (unsigned i = 0; i < destination->session.rail_count; i++)

@@ -223,6 +223,9 @@ static int serve_faults(struct pf_fault_thread *faults)
     struct pf_target *ready[BATCH];
     struct pf_target *own = &faults->arrival->own;
     int served = own->count ? serve_or_fail(faults, own) : 0;
+    /* Clients may wait since long before; the source answers from the switch on. */
+    if (served < 0 || atomic_load(&faults->arrival->state) < PF_INCOMING_RUNNING)
+        return served;
     unsigned count = pf_targets_ready(&faults->arrival->targets, ready, BATCH);
     for (unsigned i = 0; i < count && served >= 0; i++) {
         int more = serve_or_fail(faults, ready[i]);

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Other processes that map the destination's shared memory while its pages arrive. Pages come only
+ * when they are touched (no background), so who reads right was served.
+ */
+#include "core/uffd.h"
+#include "tests/e2e/rig.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PAGES = 64, CLIENTS = 4 };
+
+static const char *const on_demand[] = {"background", "off", "prefetch", "off", NULL};
+
+/* One stand: a job with a shared region, and clients. Processes get it by fork. */
+struct stand {
+    char directory[32], name[16];
+    int memfd;
+    int words[2]; /* a byte in it lets one process go on */
+    struct rig_run run;
+    struct rig_process clients[CLIENTS];
+    unsigned count;
+};
+
+static unsigned char content(size_t page)
+{
+    return (unsigned char)(page * 7 + 3);
+}
+
+static char *map_shared(const struct stand *stand)
+{
+    char *memory =
+        mmap(NULL, PAGES * RIG_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, stand->memfd, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void await_word(const struct stand *stand)
+{
+    char word;
+    if (read(stand->words[0], &word, 1) != 1)
+        _exit(95);
+}
+
+static void give_words(const struct stand *stand, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        CU_ASSERT_EQUAL(write(stand->words[1], "!", 1), 1);
+}
+
+static size_t wrong_pages(const char *memory, size_t first, size_t pages)
+{
+    size_t wrong = 0;
+    for (size_t i = first; i < first + pages; i++)
+        wrong += *(const volatile unsigned char *)(memory + i * RIG_PAGE) != content(i);
+    return wrong;
+}
+
+/* ---- the job --------------------------------------------------------------------------------- */
+
+static int source(struct rig_side *side)
+{
+    char *memory =
+        mmap(NULL, PAGES * RIG_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    rig_open(side);
+    if (ferry_job_protect(side->job, "shared", memory, PAGES * RIG_PAGE) < 0)
+        return 96;
+    for (size_t i = 0; i < PAGES; i++)
+        memset(memory + i * RIG_PAGE, content(i), RIG_PAGE);
+    rig_start(side);
+    return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
+}
+
+/* Touches one page when it is told to, the rest when it is told again. */
+static int destination(struct rig_side *side)
+{
+    const struct stand *stand = side->ctx;
+    char *memory = map_shared(stand);
+    unsetenv("PAGEFERRY_INCOMING");
+    setenv("PAGEFERRY_ONCE", "1", 1);
+    if (ferry_job_open(&side->job, stand->name) < 0 ||
+        ferry_job_protect(side->job, "shared", memory, PAGES * RIG_PAGE) < 0)
+        return 96;
+    if (rig_start(side) != FERRY_ARRIVED)
+        return 94;
+    rig_say(side, "here");
+    await_word(stand);
+    size_t wrong = wrong_pages(memory, 0, 1);
+    rig_say(side, "touched");
+    await_word(stand);
+    wrong += wrong_pages(memory, 0, PAGES);
+    struct ferry_status status;
+    ferry_job_status(side->job, &status);
+    rig_say(side, "requests %llu", (unsigned long long)status.requests);
+    rig_say(side, "answer %zu", wrong);
+    return rig_close(side);
+}
+
+static int job(struct rig_side *side)
+{
+    return side->destination ? destination(side) : source(side);
+}
+
+static void set_up(struct stand *stand)
+{
+    memset(stand, 0, sizeof *stand);
+    strcpy(stand->directory, "/tmp/pf-clients-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(stand->directory));
+    setenv("PAGEFERRY_RUNTIME_DIR", stand->directory, 1);
+    strcpy(stand->name, "shared");
+    stand->memfd = memfd_create("shared", 0);
+    CU_ASSERT_EQUAL_FATAL(ftruncate(stand->memfd, PAGES * RIG_PAGE), 0);
+    CU_ASSERT_EQUAL_FATAL(pipe(stand->words), 0);
+}
+
+static void start_destination(struct stand *stand)
+{
+    struct rig_side side = {.body = job, .ctx = stand, .destination = true};
+    stand->run.failures_before = CU_get_number_of_failures();
+    snprintf(side.uri, sizeof side.uri, "%s", rig_target());
+    rig_launch(&stand->run.destination, &side);
+    CU_ASSERT_TRUE_FATAL(rig_await(&stand->run.destination, "uri"));
+}
+
+static void start_source(struct stand *stand)
+{
+    struct rig_side side = {.body = job, .ctx = stand, .options = on_demand};
+    snprintf(side.uri, sizeof side.uri, "%s", rig_said(&stand->run.destination, "uri"));
+    rig_launch(&stand->run.source, &side);
+}
+
+static struct rig_process *add_client(struct stand *stand, rig_body body)
+{
+    struct rig_side side = {.body = body, .ctx = stand};
+    struct rig_process *client = &stand->clients[stand->count++];
+    rig_launch(client, &side);
+    return client;
+}
+
+static void take_down(struct stand *stand)
+{
+    rig_assert_moved(&stand->run, 0);
+    /* Nothing was asked for twice. */
+    CU_ASSERT_EQUAL(rig_number(&stand->run.destination, "requests"), PAGES);
+    for (unsigned i = 0; i < stand->count; i++) {
+        rig_finish(&stand->clients[i]);
+        if (CU_get_number_of_failures() > stand->run.failures_before)
+            fprintf(stderr, "--- client ended with %d:\n%s", stand->clients[i].status,
+                    stand->clients[i].text);
+    }
+    close(stand->memfd);
+    close(stand->words[0]);
+    close(stand->words[1]);
+    rmdir(stand->directory);
+    unsetenv("PAGEFERRY_RUNTIME_DIR");
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+static struct ferry_client *join(struct rig_side *side, char *memory)
+{
+    const struct stand *stand = side->ctx;
+    struct ferry_client *client = NULL;
+    struct ferry_mapping mapping = {memory, PAGES * RIG_PAGE, "shared", 0, FERRY_PAGE_DEFAULT};
+    int error = ferry_client_open(&client, stand->name, &mapping, 1, -1);
+    rig_say(side, "joined %d", error);
+    if (error)
+        exit(93);
+    return client;
+}
+
+static int leave_complete(struct ferry_client *client)
+{
+    int error = ferry_client_wait(client, RIG_DEADLINE_S * 1000);
+    ferry_client_close(client);
+    return error ? 92 : 0;
+}
+
+/* Reads everything at once: before the job is here, too. */
+static int reader(struct rig_side *side)
+{
+    char *memory = map_shared(side->ctx);
+    struct ferry_client *client = join(side, memory);
+    rig_say(side, "wrong %zu", wrong_pages(memory, 0, PAGES));
+    return leave_complete(client);
+}
+
+/* Reads page 0 when it is told to, then the rest. */
+static int late_reader(struct rig_side *side)
+{
+    char *memory = map_shared(side->ctx);
+    struct ferry_client *client = join(side, memory);
+    await_word(side->ctx);
+    rig_say(side, "wrong %zu", wrong_pages(memory, 0, PAGES));
+    return leave_complete(client);
+}
+
+static void assert_read_right(struct rig_process *client)
+{
+    rig_finish(client);
+    CU_ASSERT_EQUAL(client->status, 0);
+    CU_ASSERT_EQUAL(rig_number(client, "wrong"), 0);
+}
+
+static void client_that_waits_is_served_when_the_job_comes(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_destination(&stand);
+    struct rig_process *client = add_client(&stand, reader);
+    CU_ASSERT_TRUE(rig_await(client, "joined"));
+    start_source(&stand);
+    CU_ASSERT_TRUE(rig_await(client, "wrong"));
+    give_words(&stand, 2);
+    assert_read_right(client);
+    take_down(&stand);
+}
+
+static void client_that_comes_late_is_served(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_destination(&stand);
+    start_source(&stand);
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
+    struct rig_process *client = add_client(&stand, reader);
+    CU_ASSERT_TRUE(rig_await(client, "wrong"));
+    give_words(&stand, 2);
+    assert_read_right(client);
+    take_down(&stand);
+}
+
+/* Both wait for one page while the source is stopped: it is asked for once, and both go on. */
+static void page_placed_once_wakes_both(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_destination(&stand);
+    struct rig_process *client = add_client(&stand, late_reader);
+    CU_ASSERT_TRUE(rig_await(client, "joined"));
+    start_source(&stand);
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
+    kill(stand.run.source.pid, SIGSTOP);
+    CU_ASSERT_EQUAL(waitpid(stand.run.source.pid, NULL, WUNTRACED), stand.run.source.pid);
+    give_words(&stand, 2); /* one each */
+    usleep(50000);         /* most likely both wait now; if not, the test only shows less */
+    kill(stand.run.source.pid, SIGCONT);
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "touched"));
+    CU_ASSERT_TRUE(rig_await(client, "wrong"));
+    give_words(&stand, 1);
+    assert_read_right(client);
+    take_down(&stand);
+}
+
+/* One dies in the middle, one of them between two faults: the rest never notices. */
+static void killed_client_harms_nobody(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_destination(&stand);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_TRUE(rig_await(add_client(&stand, late_reader), "joined"));
+    struct rig_process *waiting = add_client(&stand, reader);
+    CU_ASSERT_TRUE(rig_await(waiting, "joined"));
+    rig_kill(waiting); /* it waits for its first page */
+    start_source(&stand);
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
+    rig_kill(&stand.clients[0]);
+    give_words(&stand, 4);
+    for (unsigned i = 1; i < 3; i++)
+        assert_read_right(&stand.clients[i]);
+    take_down(&stand);
+}
+
+/* ---- memory that changes --------------------------------------------------------------------- */
+
+/* Unmaps a piece, moves another, lets a child read; what is left reads right. */
+static int mover(struct rig_side *side)
+{
+    const struct stand *stand = side->ctx;
+    char *memory = map_shared(stand);
+    struct ferry_client *client = join(side, memory);
+    await_word(stand);
+    munmap(memory + 8 * RIG_PAGE, 8 * RIG_PAGE);
+    char *elsewhere = mmap(NULL, 16 * RIG_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *moved = mremap(memory + 16 * RIG_PAGE, 16 * RIG_PAGE, 16 * RIG_PAGE,
+                         MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere);
+    size_t wrong = moved != elsewhere;
+    madvise(memory, 4 * RIG_PAGE, MADV_DONTNEED); /* nothing of the file is lost by that */
+    pid_t child = fork();
+    if (child == 0)
+        _exit((int)wrong_pages(memory, 40, 8) + (int)wrong_pages(moved - 16 * RIG_PAGE, 24, 8));
+    int status = 1;
+    waitpid(child, &status, 0);
+    wrong += status != 0;
+    wrong += wrong_pages(memory, 0, 8);
+    wrong += wrong_pages(moved - 16 * RIG_PAGE, 16, 16);
+    wrong += wrong_pages(memory, 32, PAGES - 32);
+    rig_say(side, "wrong %zu", wrong);
+    return leave_complete(client);
+}
+
+static void unmap_remap_and_fork_are_followed(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_destination(&stand);
+    struct rig_process *client = add_client(&stand, mover);
+    CU_ASSERT_TRUE(rig_await(client, "joined"));
+    start_source(&stand);
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
+    give_words(&stand, 1);
+    CU_ASSERT_TRUE(rig_await(client, "wrong"));
+    give_words(&stand, 2);
+    assert_read_right(client);
+    take_down(&stand);
+}
+
+/* The same while no job has come: nobody's munmap() or fork() may wait for one. */
+static void changes_are_followed_while_waiting(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_destination(&stand);
+    struct rig_process *client = add_client(&stand, mover);
+    CU_ASSERT_TRUE(rig_await(client, "joined"));
+    give_words(&stand, 1);
+    start_source(&stand);
+    CU_ASSERT_TRUE(rig_await(client, "wrong"));
+    give_words(&stand, 2);
+    assert_read_right(client);
+    take_down(&stand);
+}
+
+/* ---- our death ------------------------------------------------------------------------------- */
+
+struct toucher {
+    const volatile char *at;
+    atomic_int tid;
+    atomic_bool done;
+};
+
+static void *touch(void *arg)
+{
+    struct toucher *toucher = arg;
+    atomic_store(&toucher->tid, gettid());
+    (void)*toucher->at;
+    atomic_store(&toucher->done, true);
+    return NULL;
+}
+
+static bool waits_for_a_page(int tid)
+{
+    char path[64];
+    char name[64] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/wchan", tid);
+    FILE *file = fopen(path, "re");
+    if (file && !fgets(name, sizeof name, file))
+        name[0] = '\0';
+    if (file)
+        fclose(file);
+    return strstr(name, "userfault") != NULL || strcmp(name, "0") == 0;
+}
+
+static int bereaved(struct rig_side *side)
+{
+    char *memory = map_shared(side->ctx);
+    struct toucher toucher = {.at = memory + 5 * RIG_PAGE};
+    struct ferry_client *client = join(side, memory);
+    pthread_t thread;
+    pthread_create(&thread, NULL, touch, &toucher);
+    while (!atomic_load(&toucher.tid))
+        usleep(1000);
+    usleep(20000);
+    rig_say(side, "touching");
+    rig_say(side, "wait %d", ferry_client_wait(client, RIG_DEADLINE_S * 1000));
+    usleep(100000); /* were it let go, it would be through by now */
+    rig_say(side, "blocked %d",
+            !atomic_load(&toucher.done) && waits_for_a_page(atomic_load(&toucher.tid)));
+    ferry_client_close(client);
+    usleep(100000);
+    rig_say(side, "still %d", !atomic_load(&toucher.done));
+    _exit(0);
+}
+
+static void our_death_blocks_clients_and_feeds_no_zeros(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_destination(&stand);
+    struct rig_process *client = add_client(&stand, bereaved);
+    CU_ASSERT_TRUE(rig_await(client, "touching"));
+    rig_kill(&stand.run.destination);
+    rig_finish(client);
+    CU_ASSERT_EQUAL((int)rig_number(client, "wait"), -ECONNRESET);
+    CU_ASSERT_EQUAL(rig_number(client, "blocked"), 1);
+    CU_ASSERT_EQUAL(rig_number(client, "still"), 1);
+    close(stand.memfd);
+    close(stand.words[0]);
+    close(stand.words[1]);
+    char path[64];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", stand.directory, i ? "shared.sock" : "shared.clients");
+        unlink(path);
+    }
+    CU_ASSERT_EQUAL(rmdir(stand.directory), 0);
+    unsetenv("PAGEFERRY_RUNTIME_DIR");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct pf_test tests[] = {
+        {"client_that_waits_is_served_when_the_job_comes",
+         client_that_waits_is_served_when_the_job_comes},
+        {"client_that_comes_late_is_served", client_that_comes_late_is_served},
+        {"page_placed_once_wakes_both", page_placed_once_wakes_both},
+        {"killed_client_harms_nobody", killed_client_harms_nobody},
+        {"unmap_remap_and_fork_are_followed", unmap_remap_and_fork_are_followed},
+        {"changes_are_followed_while_waiting", changes_are_followed_while_waiting},
+        {"our_death_blocks_clients_and_feeds_no_zeros",
+         our_death_blocks_clients_and_feeds_no_zeros},
+        {NULL, NULL},
+    };
+    struct pf_uffd uffd;
+    struct pf_why why = {""};
+    if (pf_uffd_open(&uffd, 0, &why)) {
+        printf("skipped: %s\n", why.text);
+        return PF_TEST_SKIPPED;
+    }
+    pf_uffd_close(&uffd);
+    return pf_suite_run("clients", tests, argc > 1 ? argv[1] : NULL);
+}
