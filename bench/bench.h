@@ -23,6 +23,7 @@ struct pf_bench {
     struct pf_options engine;   /* `wait` holds for the bare measurements too */
     size_t bytes;               /* of the job's region; 0: the measurement's default */
     unsigned threads;           /* of the job, that fault at once; fault only. 0: one */
+    bool prefetch;              /* jobs that arrive here grant trays for neighbours */
     double seconds;             /* about how long to measure; setting up comes on top */
 };
 
@@ -38,6 +39,7 @@ int pf_bench_fault(const struct pf_bench *bench, struct pf_report *report, struc
 /* fault with several threads at once. */
 int pf_bench_fault_crowd(const struct pf_bench *bench, struct pf_report *report,
                          struct pf_why *why);
+int pf_bench_prefetch(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 int pf_bench_bulk(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 #endif

@@ -31,6 +31,8 @@ static int open_job(struct ferry_job **job, const struct pf_bench *bench, bool b
     if (!error)
         error = ferry_job_set(*job, "background", background ? "on" : "off");
     if (!error)
+        error = ferry_job_set(*job, "prefetch", bench->prefetch ? "on" : "off");
+    if (!error)
         error = ferry_job_set(*job, "wait", bench->engine.wait == PF_WAIT_SPIN ? "spin" : "sleep");
     return error ? say_why(*job, error, why) : 0;
 }

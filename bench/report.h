@@ -3,7 +3,7 @@
 #ifndef PF_BENCH_REPORT_H
 #define PF_BENCH_REPORT_H
 
-enum { PF_FIGURES_MAX = 20, PF_NOTE_MAX = 120 };
+enum { PF_FIGURES_MAX = 64, PF_NOTE_MAX = 120, PF_COLUMNS_MAX = 10 };
 
 struct pf_figure {
     const char *key;   /* in JSON; documented in docs/bench.md */
@@ -15,6 +15,9 @@ struct pf_figure {
 struct pf_report {
     struct pf_figure figures[PF_FIGURES_MAX];
     unsigned count;
+    /* The first rows * columns figures are a table, row by row; a row's first label is its name. */
+    unsigned rows, columns;
+    const char *heads[PF_COLUMNS_MAX];
     char note[PF_NOTE_MAX]; /* how many samples the figures stand on; for a person */
 };
 

@@ -6,20 +6,21 @@
 enum {
     FIRST_WINDOW = 4,
     FARTHEST = 1024, /* pages: longer strides are taken for chance */
-    RECENT = 8,      /* two neighbours in a row are a stream if no more lies between them */
-    FORGET = 256,    /* requests after which a stream that has none is over */
+    RECENT = 8,      /* two neighbours are a stream if no more requests lie between them */
+    FORGET = 256,    /* requests after which a stream, or a stray, is history */
     CARE_MOST = 3,
     TRUSTED = 2, /* hits after which a stream may leave out pages */
 };
 
-void pf_predictor_init(struct pf_predictor *predictor, size_t pages, size_t most)
-{
-    *predictor = (struct pf_predictor){.pages = pages, .most = most, .limit = most};
-}
-
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
+}
+
+void pf_predictor_init(struct pf_predictor *predictor, size_t pages, size_t most)
+{
+    *predictor = (struct pf_predictor){
+        .pages = pages, .most = most, .limit = most, .start = least(FIRST_WINDOW, most)};
 }
 
 /* ---- what was used --------------------------------------------------------------------------- */
@@ -34,15 +35,37 @@ static void confirm(struct pf_predictor *predictor, struct pf_stream *stream, si
     stream->span -= passed;
 }
 
+/* The first position that has not been sent; it may lie outside the region. */
+static int64_t behind(const struct pf_stream *stream)
+{
+    return stream->at + stream->stride * (int64_t)(stream->span + 1);
+}
+
+static bool is_inside(const struct pf_predictor *predictor, int64_t page)
+{
+    return page >= 0 && page < (int64_t)predictor->pages;
+}
+
+/* What looked like a pattern was none. */
+static void discourage(struct pf_predictor *predictor)
+{
+    if (predictor->care < CARE_MOST)
+        predictor->care++;
+    if (predictor->start > 1)
+        predictor->start /= 2;
+}
+
+/* A stream that has been sent up to the region's end has nothing left to show: that is no fault. */
 static void forget(struct pf_predictor *predictor, struct pf_stream *stream)
 {
     predictor->useless += stream->sent;
-    if (stream->sent > 0) {
-        predictor->limit = stream->window / 2 > 1 ? stream->window / 2 : 1;
-        if (predictor->care < CARE_MOST)
-            predictor->care++;
+    if (stream->sent > 0 && is_inside(predictor, behind(stream))) {
+        if (stream->hits < TRUSTED)
+            discourage(predictor);
+        else if (stream->window / 2 >= FIRST_WINDOW)
+            predictor->limit = stream->window / 2;
     }
-    stream->stride = 0;
+    *stream = (struct pf_stream){.stride = 0};
 }
 
 /* One stream is looked at for each request: none costs more than another. */
@@ -77,13 +100,15 @@ static size_t steps_to(const struct pf_stream *stream, int64_t page)
     return apart / stride;
 }
 
-static struct pf_stream *find(struct pf_predictor *predictor, int64_t page, size_t *steps)
+/* The nearest stream, of those with so many hits, in whose pattern the page lies. */
+static struct pf_stream *find(struct pf_predictor *predictor, int64_t page, unsigned hits,
+                              size_t *steps)
 {
     struct pf_stream *nearest = NULL;
     *steps = SIZE_MAX;
     for (unsigned i = 0; i < predictor->count; i++) {
         size_t ahead = steps_to(&predictor->streams[i], page);
-        if (ahead == 0 || ahead >= *steps)
+        if (ahead == 0 || ahead >= *steps || predictor->streams[i].hits < hits)
             continue;
         nearest = &predictor->streams[i];
         *steps = ahead;
@@ -99,6 +124,7 @@ static void reward(struct pf_predictor *predictor, struct pf_stream *stream)
         return;
     if (predictor->care > 0)
         predictor->care--;
+    predictor->start = least(predictor->start * 2, least(FIRST_WINDOW, predictor->most));
     if (stream->window == predictor->limit)
         predictor->limit = least(predictor->limit * 2, predictor->most);
     stream->window = least(stream->window * 2, predictor->limit);
@@ -116,41 +142,47 @@ static void follow(struct pf_predictor *predictor, struct pf_stream *stream, int
 
 /* ---- finding a stream ------------------------------------------------------------------------ */
 
-/* The stray request `age` before this one (1: the last). */
-static int64_t stray(const struct pf_predictor *predictor, uint64_t age)
+/* The stray request `age` before this one (1: the last); NULL when that is too long ago. */
+static const struct pf_stray *stray(const struct pf_predictor *predictor, uint64_t age)
 {
-    return predictor->strays[(predictor->stray_count - age) % PF_STRAYS_MAX];
+    if (age > PF_STRAYS_MAX || age > predictor->stray_count)
+        return NULL;
+    const struct pf_stray *found =
+        &predictor->strays[(predictor->stray_count - age) % PF_STRAYS_MAX];
+    return predictor->clock - found->seen <= FORGET ? found : NULL;
 }
 
 static bool was_asked_before(const struct pf_predictor *predictor, int64_t page, uint64_t age)
 {
-    for (age++; age <= PF_STRAYS_MAX && age <= predictor->stray_count; age++)
-        if (stray(predictor, age) == page)
+    const struct pf_stray *before;
+    while ((before = stray(predictor, ++age)))
+        if (before->page == page)
             return true;
     return false;
 }
 
+/* A request that looks like the next of a pattern, and when the one before it was seen. */
+struct pattern {
+    int64_t stride; /* 0: none */
+    uint64_t since;
+};
+
 /*
- * Is the page the third of three at equal distances, or the second of two neighbours? *sure says
- * that it is hardly chance. The stride, or 0.
+ * Is the page the third of three at equal distances, or the second of two neighbours that were
+ * asked for one soon after the other? The latest such pair counts.
  */
-static int64_t find_stride(const struct pf_predictor *predictor, int64_t page, bool *sure)
+static struct pattern find_pattern(const struct pf_predictor *predictor, int64_t page)
 {
-    int64_t found = 0;
-    *sure = false;
-    for (uint64_t age = 1; age <= PF_STRAYS_MAX && age <= predictor->stray_count; age++) {
-        int64_t stride = page - stray(predictor, age);
+    const struct pf_stray *before;
+    for (uint64_t age = 1; (before = stray(predictor, age)); age++) {
+        int64_t stride = page - before->page;
         if (stride == 0 || stride > FARTHEST || stride < -FARTHEST)
             continue;
-        *sure = was_asked_before(predictor, page - 2 * stride, age);
-        if (!*sure && stride * stride != 1)
-            continue;
-        *sure = *sure || age <= RECENT;
-        found = stride;
-        if (*sure)
-            break;
+        bool soon = predictor->clock - before->seen <= RECENT;
+        if ((soon && stride * stride == 1) || was_asked_before(predictor, page - 2 * stride, age))
+            return (struct pattern){stride, before->seen};
     }
-    return found;
+    return (struct pattern){0, 0};
 }
 
 /* A place for one stream more: a free one, or that of the stream that has been silent longest. */
@@ -170,23 +202,36 @@ static struct pf_stream *make_room(struct pf_predictor *predictor)
     return oldest;
 }
 
-static struct pf_stream *begin(struct pf_predictor *predictor, int64_t page)
+/* One whose requests lie far apart may be chance: it owes a hit more. */
+static struct pf_stream *begin(struct pf_predictor *predictor, int64_t page, struct pattern pattern)
 {
-    bool sure;
-    int64_t stride = find_stride(predictor, page, &sure);
-    if (!stride) {
-        predictor->strays[predictor->stray_count++ % PF_STRAYS_MAX] = page;
-        return NULL;
-    }
     struct pf_stream *stream = make_room(predictor);
     *stream = (struct pf_stream){
         .at = page,
-        .stride = stride,
-        .window = least(FIRST_WINDOW, predictor->limit),
-        .due = predictor->care + !sure,
+        .stride = pattern.stride,
+        .window = predictor->start,
+        .due = predictor->care + (predictor->clock - pattern.since > RECENT),
         .seen = predictor->clock,
     };
     return stream;
+}
+
+/*
+ * A page that no trusted stream explains: whichever it follows more closely, an untried stream or
+ * a new pattern. It stays among the strays, for it may be part of another one yet.
+ */
+static struct pf_stream *explain(struct pf_predictor *predictor, int64_t page)
+{
+    size_t steps;
+    struct pf_stream *untried = find(predictor, page, 0, &steps);
+    struct pattern pattern = find_pattern(predictor, page);
+    predictor->strays[predictor->stray_count++ % PF_STRAYS_MAX] =
+        (struct pf_stray){page, predictor->clock};
+    if (untried && (!pattern.stride || pattern.since <= untried->seen)) {
+        follow(predictor, untried, page, steps);
+        return untried;
+    }
+    return pattern.stride ? begin(predictor, page, pattern) : NULL;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -198,12 +243,11 @@ static struct pf_guess guess(const struct pf_predictor *predictor, const struct 
         .stride = stream->stride,
         .stream = (unsigned)(stream - predictor->streams),
     };
-    int64_t first = stream->at + stream->stride * (int64_t)(stream->span + 1);
-    int64_t last_page = (int64_t)predictor->pages - 1;
-    if (stream->hits < stream->due || stream->span >= stream->window || first < 0 ||
-        first > last_page)
+    int64_t first = behind(stream);
+    if (stream->hits < stream->due || stream->span >= stream->window ||
+        !is_inside(predictor, first))
         return guess;
-    int64_t room = stream->stride > 0 ? last_page - first : first;
+    int64_t room = stream->stride > 0 ? (int64_t)predictor->pages - 1 - first : first;
     int64_t stride = stream->stride > 0 ? stream->stride : -stream->stride;
     guess.first = (size_t)first;
     guess.pages = least(stream->window, (size_t)(room / stride) + 1);
@@ -214,11 +258,11 @@ struct pf_guess pf_predictor_see(struct pf_predictor *predictor, size_t page)
 {
     size_t steps;
     predictor->clock++;
-    struct pf_stream *stream = find(predictor, (int64_t)page, &steps);
+    struct pf_stream *stream = find(predictor, (int64_t)page, TRUSTED, &steps);
     if (stream)
         follow(predictor, stream, (int64_t)page, steps);
     else
-        stream = begin(predictor, (int64_t)page);
+        stream = explain(predictor, (int64_t)page);
     sweep(predictor);
     return stream && stream->stride ? guess(predictor, stream) : (struct pf_guess){.pages = 0};
 }

@@ -9,8 +9,9 @@
  * inside the span, or right behind it, says that what lies before it was used.
  *
  * The window, how many pages a stream is sent at once, doubles each time the pattern goes on right
- * behind the span. A span that nobody follows was useless: its stream is forgotten, later streams
- * of the region may grow half as far, and have to show more of a pattern before anything is sent.
+ * behind the span. A span that nobody follows was useless: its stream is forgotten. If it had
+ * proved itself before, windows of the region grow half as far from then on; if it had not, new
+ * streams begin with less and have to show more of a pattern first.
  */
 #ifndef PF_CORE_PREDICTOR_H
 #define PF_CORE_PREDICTOR_H
@@ -18,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PF_STREAMS_MAX = 64, PF_STRAYS_MAX = 64 };
+enum { PF_STREAMS_MAX = 64, PF_STRAYS_MAX = 128 };
 
 struct pf_stream {
     int64_t at;     /* the page asked for last */
@@ -31,16 +32,23 @@ struct pf_stream {
     uint64_t seen;  /* the predictor's clock at its last request */
 };
 
+/* A request that belongs to no stream. */
+struct pf_stray {
+    int64_t page;
+    uint64_t seen;
+};
+
 struct pf_predictor {
     size_t pages;   /* of the region */
     size_t most;    /* largest window */
     size_t limit;   /* how far windows grow now */
-    unsigned care;  /* hits that a new stream owes */
+    size_t start;   /* window of a new stream */
+    unsigned care;  /* hits that it owes before anything is sent */
     uint64_t clock; /* requests seen */
     unsigned count; /* streams in use, from the first on; some may be free */
     unsigned swept; /* where looking for forgotten streams goes on */
     struct pf_stream streams[PF_STREAMS_MAX];
-    int64_t strays[PF_STRAYS_MAX]; /* a ring of requests that belong to no stream */
+    struct pf_stray strays[PF_STRAYS_MAX]; /* a ring */
     uint64_t stray_count;
     uint64_t useful, useless; /* pages, of those that pf_predictor_sent() was told of */
 };

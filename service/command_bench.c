@@ -36,6 +36,7 @@ static const struct measurement measurements[] = {
     {"raw", pf_bench_raw},
     {"fault", pf_bench_fault},
     {"bulk", pf_bench_bulk},
+    {"prefetch", pf_bench_prefetch},
 };
 
 struct bench_args {
@@ -51,7 +52,8 @@ struct bench_args {
 static const struct argp_option rows[] = {
     {"transport", 't', "URI|SCHEME", 0,
      "What to measure: a URI of this host, or a scheme alone (tcp, ofi+tcp, ofi+shm, verbs)", 0},
-    {"size", KEY_SIZE, "MIB", 0, "Size of the job that is moved (default: fault 256, bulk 512)", 0},
+    {"size", KEY_SIZE, "MIB", 0,
+     "Size of the job that is moved (default: fault 256, bulk 512, prefetch 64)", 0},
     {"threads", KEY_THREADS, "COUNT", 0,
      "fault: so many threads of the job fault at once, up to 64, against eight (default 1)", 0},
     {"seconds", KEY_SECONDS, "SECONDS", 0, "About how long to measure (default 8)", 0},
@@ -92,7 +94,7 @@ static double parse_seconds(const char *text, struct argp_state *state)
 static void check_complete(struct bench_args *args, struct argp_state *state)
 {
     if (!args->measurement)
-        argp_error(state, "what to measure is missing: raw, fault or bulk");
+        argp_error(state, "what to measure is missing: raw, fault, bulk or prefetch");
     if (!args->transport)
         argp_error(state, "--transport is missing: a scheme such as tcp, or a URI of this host");
     if (args->threads > 1 && args->measurement->run != pf_bench_fault)
@@ -130,10 +132,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (args->measurement)
-            argp_error(state, "one measurement at a time: raw, fault or bulk");
+            argp_error(state, "one measurement at a time: raw, fault, bulk or prefetch");
         args->measurement = find(text);
         if (!args->measurement)
-            argp_error(state, "there is no measurement \"%.40s\": raw, fault or bulk", text);
+            argp_error(state, "there is no measurement \"%.40s\": raw, fault, bulk or prefetch",
+                       text);
         return 0;
     case ARGP_KEY_END:
         check_complete(args, state);
@@ -197,12 +200,27 @@ static void print_json(const struct pf_report *report, const struct pf_bench *be
     json_object_put(json);
 }
 
+static void print_table(const struct pf_report *report)
+{
+    printf("%-24s", "");
+    for (unsigned i = 0; i < report->columns; i++)
+        printf("%12s", report->heads[i]);
+    for (unsigned i = 0; i < report->rows * report->columns; i++) {
+        if (i % report->columns == 0)
+            printf("\n%-24s", report->figures[i].label);
+        printf("%12.2f", report->figures[i].value);
+    }
+    printf("\n");
+}
+
 static void print_text(const struct pf_report *report, const struct pf_bench *bench,
                        const char *wait, const struct utsname *host)
 {
     printf("%s, wait %s; %s, Linux %s, pageferry %s\n", bench->uri, wait, host->nodename,
            host->release, ferry_version());
-    for (unsigned i = 0; i < report->count; i++) {
+    if (report->rows > 0)
+        print_table(report);
+    for (unsigned i = report->rows * report->columns; i < report->count; i++) {
         const struct pf_figure *figure = &report->figures[i];
         printf("%-40s%9.2f %s\n", figure->label, figure->value, figure->unit);
     }
@@ -242,10 +260,11 @@ int pf_command_bench(int argc, char **argv)
     const struct argp argp = {
         .options = rows,
         .parser = parse,
-        .args_doc = "raw|fault|bulk",
-        .doc = "Measure a transport (raw), the latency of page faults over it (fault) or the rate "
-               "of the background stream (bulk), between two processes of this host that the "
-               "command starts itself.",
+        .args_doc = "raw|fault|bulk|prefetch",
+        .doc =
+            "Measure a transport (raw), the latency of page faults over it (fault) or the rate "
+            "of the background stream (bulk), or what sending neighbours unasked saves (prefetch), "
+            "between two processes of this host that the command starts itself.",
         .children = args.engine.child,
     };
     argp_parse(&argp, argc, argv, 0, NULL, &args);

@@ -8,6 +8,7 @@
  * r = x: every word that is then not its own index is an update that was lost or done twice. (HPC
  * Challenge allows 1 % for races of its parallel version; this one is serial and allows none.)
  */
+#include "bench/jobs/kernels.h"
 #include "pageferry.h"
 
 #include <getopt.h>
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { POLYNOMIAL = 7, BATCH = 4096 };
+enum { BATCH = 4096 };
 
 /* What travels with the job. */
 struct progress {
@@ -31,20 +32,9 @@ struct gups {
     struct progress at;
 };
 
-static uint64_t next_random(uint64_t r)
-{
-    return r << 1 ^ ((int64_t)r < 0 ? POLYNOMIAL : 0);
-}
-
 static void update_batch(struct gups *gups)
 {
-    uint64_t mask = gups->words - 1;
-    uint64_t r = gups->at.random;
-    for (int i = 0; i < BATCH; i++) {
-        r = next_random(r);
-        gups->table[r & mask] ^= r;
-    }
-    gups->at.random = r;
+    gups->at.random = gups_update(gups->table, gups->words - 1, gups->at.random, BATCH);
     gups->at.done += BATCH;
 }
 

@@ -60,6 +60,19 @@ bulk() {
     numbers bulk_GBps raw_GBps copy_GBps ratio
 }
 
+prefetch() {
+    local way
+    pf 0 bench prefetch --transport tcp --quick --size 4 --json "$@"
+    for way in sequential strided heat gups; do
+        numbers ${way}_faults_off ${way}_faults_on ${way}_requests_off ${way}_requests_on \
+            ${way}_page_off_us ${way}_page_on_us ${way}_fault_ratio
+    done
+    numbers lookup_p50_off_us lookup_p50_on_us lookup_p99_off_us lookup_p99_on_us
+    # Faults are counted, not timed: a job that reads on faults less.
+    awk -v off="$(value sequential_faults_off)" -v on="$(value sequential_faults_on)" \
+        'BEGIN { exit !(on < off) }' || fail "$last: no fewer faults with neighbours sent"
+}
+
 # The environment of a job is not the measurement's.
 stray_environment() {
     PAGEFERRY_NAME=stray PAGEFERRY_INCOMING=tcp://127.0.0.1:1 PAGEFERRY_WAIT=sleep \
@@ -135,6 +148,8 @@ for wait in spin sleep; do
     fault --wait $wait
     described $wait
     bulk --wait $wait
+    described $wait
+    prefetch --wait $wait
     described $wait
 done
 crowd
