@@ -35,7 +35,7 @@ static uint64_t share(const struct bulk_bench *run, double part)
 static int measure_raw(struct bulk_bench *run, unsigned round)
 {
     const struct pf_options *options = &run->bench->engine;
-    size_t piece = (size_t)options->stage_size;
+    size_t piece = pf_options_stage_size(options, 4096);
     size_t ring = options->stages * piece;
     size_t most = PF_LINK_REGION_BYTES / piece * piece;
     struct pf_write_pattern pattern = {

@@ -70,7 +70,7 @@ static int open_local(struct local *local, size_t bytes, size_t warm_bytes, stru
     int error = pf_uffd_open(&local->uffd, 0, why);
     if (error)
         return error;
-    error = pf_uffd_register(&local->uffd, local->memory, bytes, &zeropage);
+    error = pf_uffd_register(&local->uffd, local->memory, bytes, false, &zeropage);
     return error
                ? pf_why(why, error, "cannot register memory with userfaultfd: %s", strerror(-error))
                : 0;
@@ -202,7 +202,7 @@ int pf_local_copy_rate(const struct pf_options *options, uint64_t budget_ns, dou
                        struct pf_why *why)
 {
     struct local local;
-    size_t ring = options->stages * (size_t)options->stage_size / RUN_BYTES * RUN_BYTES;
+    size_t ring = options->stages * pf_options_stage_size(options, 4096) / RUN_BYTES * RUN_BYTES;
     int error = open_local(&local, COPY_BYTES, ring > 0 ? ring : RUN_BYTES, why);
     if (!error) {
         error = copy_runs(&local, budget_ns, rate);

@@ -33,6 +33,15 @@ struct pf_arriving {
     struct pf_pageset requested; /* asked for on the urgent lane; the fault thread's own */
     atomic_bool zeropage;        /* UFFDIO_ZEROPAGE works here */
     bool armed;                  /* registered with the userfaultfd */
+    uint64_t populated;          /* the source's word how much of it has content: shared regions */
+    /*
+     * In place: the source writes into the region's file through a second mapping, `alias`, and
+     * placing a page is mapping it by CONTINUE.
+     */
+    bool in_place;
+    bool filled; /* registering has put a page under all of the file */
+    char *alias;
+    struct pf_mr *alias_mrs[PF_RAILS_MAX]; /* with each rail's device */
 };
 
 struct pf_arrival {
@@ -46,10 +55,11 @@ struct pf_arrival {
     atomic_bool given_up; /* nobody reads events any more: placers don't wait for that */
     struct pf_counters *counters;
     struct pf_blocked *blocked;   /* who waited for how long; NULL: nobody wants to know */
-    _Atomic size_t missing_pages; /* over all regions */
+    _Atomic size_t missing_bytes; /* over all regions */
     atomic_int state;             /* enum pf_incoming_state */
-    char *zeros;                  /* a page of zeros, where ZEROPAGE doesn't work */
-    int done_fd;                  /* eventfd, written when nothing is missing any more */
+    char *zeros;                  /* a host page of zeros, where ZEROPAGE doesn't work */
+    size_t zeros_bytes;
+    int done_fd; /* eventfd, written when nothing is missing any more */
 };
 
 /* done_fd stays the caller's. -ENOMEM, or why no userfaultfd can be had here. */
@@ -69,6 +79,9 @@ bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_ru
  */
 int pf_arrival_arm(struct pf_arrival *arrival, struct pf_why *why);
 
+/* The largest host page that is placed by copy. */
+size_t pf_arrival_largest_copied(const struct pf_arrival *arrival);
+
 /* Unregister: who still waits goes on. Call when nothing is missing. */
 void pf_arrival_disarm(struct pf_arrival *arrival);
 
@@ -79,14 +92,15 @@ enum pf_incoming_state pf_arrival_set_state(struct pf_arrival *arrival,
 /* Mark pages as received, however they came: placed, or given back by the job. */
 void pf_arrival_received(struct pf_arrival *arrival, unsigned region, struct pf_run run);
 
-/* Does a run as the source named it fit its region, and what is left of the data with it? */
+/* Does a run of whole pages as the source named it fit its region, and what is left of the data
+ * with it? */
 bool pf_arrival_fits(const struct pf_arrival *arrival, const struct pf_stage_run *run, size_t left);
 
 /* Where a placement stopped, and why. */
 struct pf_placing {
     unsigned region;
     struct pf_run run; /* what is left to do */
-    const char *from;  /* its data; NULL: zeros */
+    const char *from;  /* its data, in a region in place anything but NULL; NULL: zeros */
 };
 
 /*
@@ -95,7 +109,15 @@ struct pf_placing {
  */
 int pf_arrival_place(struct pf_arrival *arrival, struct pf_placing *placing);
 
-/* The same for placers: each step is taken inside the gate, and -EAGAIN is waited out. */
+/*
+ * A page that is not missing was touched at an address behind a userfaultfd: it was received
+ * meanwhile, never used at the source, or given back by the job. Map what its file has, else
+ * zeros. 0 or -errno. The fault thread only.
+ */
+int pf_arrival_resolve(struct pf_arrival *arrival, unsigned region, const struct pf_uffd *uffd,
+                       char *to);
+
+/* pf_arrival_place() for placers: steps are taken inside the gate, -EAGAIN is waited out. */
 int pf_arrival_place_gated(struct pf_arrival *arrival, struct pf_placing *placing);
 
 #endif

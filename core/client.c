@@ -134,7 +134,7 @@ static int show(struct pf_client *client, const struct pf_client_mapping *mappin
                       (unsigned long long)mapping->bytes, (unsigned long long)mapping->addr);
     if (!error) {
         error = pf_uffd_register(&client->uffd, (void *)(uintptr_t)mapping->addr,
-                                 (size_t)mapping->bytes, &zeropage);
+                                 (size_t)mapping->bytes, false, &zeropage);
         client->zeropage = client->zeropage && zeropage;
     }
     return error ? not_registered(mapping, index, error, why) : 0;

@@ -138,6 +138,30 @@ static void attach_home(struct pf_client *home, struct pf_arrival *arrival)
     }
 }
 
+bool pf_clients_watch(struct pf_clients *clients)
+{
+    bool watch = false;
+    if (!clients)
+        return false;
+    pthread_mutex_lock(&clients->lock);
+    pf_list_for_each (item, &clients->list) {
+        const struct pf_client *client = pf_container_of(item, struct pf_client, link);
+        watch |= client->state == PF_CLIENT_WAITING && client != clients->home;
+    }
+    pthread_mutex_unlock(&clients->lock);
+    return watch;
+}
+
+bool pf_client_is_blind(const struct pf_client *client, const struct pf_arrival *arrival)
+{
+    for (unsigned i = 0; !client->target.home && i < client->target.count; i++) {
+        unsigned region = client->target.views[i].region;
+        if (region < arrival->count && arrival->list[region].in_place)
+            return true;
+    }
+    return false;
+}
+
 void pf_clients_attach(struct pf_clients *clients, struct pf_arrival *arrival)
 {
     if (!clients)
@@ -148,7 +172,7 @@ void pf_clients_attach(struct pf_clients *clients, struct pf_arrival *arrival)
     pf_clients_take_in_children(clients);
     pf_list_for_each (item, &clients->list) {
         struct pf_client *client = pf_container_of(item, struct pf_client, link);
-        if (client->state != PF_CLIENT_WAITING)
+        if (client->state != PF_CLIENT_WAITING || pf_client_is_blind(client, arrival))
             continue;
         if (pf_targets_add(&arrival->targets, &client->target) == 0)
             client->state = PF_CLIENT_SERVED;

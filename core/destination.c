@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "core/clients.h"
 #include "core/exit_status.h"
+#include "core/landing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,10 @@ static int open_lanes(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct pf_wire payload;
-    int error = pf_fault_thread_open(&destination->faults, session, &destination->arrival);
+    bool watched = pf_clients_watch(destination->job->clients);
+    int error = session->pull ? 0 : pf_landings_open(&destination->arrival, session, watched);
+    if (!error)
+        error = pf_fault_thread_open(&destination->faults, session, &destination->arrival);
     if (session->pull && !error)
         error = pf_destination_open_pull(destination);
     for (unsigned i = 0; i < session->rail_count && !session->pull && !error; i++)
@@ -87,13 +91,15 @@ static int tell_arena(struct pf_destination *destination)
     struct pf_requests *requests = &destination->faults.requests;
     struct pf_wire payload;
     uint8_t key[PF_RKEY_BYTES];
-    int error = pf_rkey_pack(requests->pages_mr, session->urgent.endpoint, key);
+    int error = pf_landings_tell(&destination->arrival, session);
+    if (!error)
+        error = pf_rkey_pack(requests->pages_mr, session->urgent.endpoint, key);
     if (!error)
         error = pf_session_begin(session, &payload);
     if (error)
         return error;
     pf_put_u64(&payload, (uintptr_t)requests->pages);
-    pf_put_u32(&payload, PF_PAGE_SIZE);
+    pf_put_u32(&payload, (uint32_t)requests->slot_size);
     pf_put_bytes(&payload, key, sizeof key);
     for (unsigned i = 0; i < session->rail_count && !error; i++) {
         const struct pf_placer *placer = &destination->placers[i];
@@ -143,17 +149,6 @@ static int take_state(struct pf_destination *destination, struct pf_message *mes
     return pf_session_check(&destination->session, message);
 }
 
-static int next_of_switch(struct pf_destination *destination, struct pf_message *message)
-{
-    int got;
-    while ((got = pf_session_poll(&destination->session, message)) == 0) {
-        int error = pf_session_step(&destination->session);
-        if (error)
-            return error;
-    }
-    return got < 0 ? got : 0;
-}
-
 /* Unsent runs, in pull mode their keys, then state, then the word to listen. */
 static int take_switch(struct pf_destination *destination)
 {
@@ -161,7 +156,7 @@ static int take_switch(struct pf_destination *destination)
     struct pf_message message;
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_DISCARD);
     for (;;) {
-        int error = next_of_switch(destination, &message);
+        int error = pf_session_next(session, &message);
         if (error)
             return error;
         if (message.type == PF_MSG_UNSENT && destination->blob_filled == 0)
@@ -260,12 +255,12 @@ static bool has_all(struct pf_destination *destination)
 {
     stop_placers(destination);
     pf_worker_stop(&destination->faults.worker);
-    return atomic_load(&destination->arrival.missing_pages) == 0;
+    return atomic_load(&destination->arrival.missing_bytes) == 0;
 }
 
 static int receive_pages(struct pf_destination *destination)
 {
-    while (atomic_load(&destination->arrival.missing_pages) > 0) {
+    while (atomic_load(&destination->arrival.missing_bytes) > 0) {
         int error = attend(destination);
         if (error && !has_all(destination))
             return error;
@@ -373,6 +368,7 @@ static void clean_up(struct pf_destination *destination)
     for (unsigned i = 0; i < destination->session.rail_count; i++)
         pf_placer_close(&destination->placers[i]);
     pf_destination_close_pull(destination);
+    pf_landings_close(&destination->arrival);
     pf_arrival_close(&destination->arrival);
     free(destination->blob);
     destination->blob = NULL;

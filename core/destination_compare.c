@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Do the two sides have the same job? Asked before anything moves. */
+#include "core/backing.h"
 #include "core/destination.h"
 
 static int take_hello(struct pf_destination *destination)
@@ -56,8 +57,15 @@ static int compare_region(struct pf_destination *destination, const struct pf_re
         return pf_why(why, -EINVAL, "region \"%s\" has %zu bytes at the source and %zu here",
                       theirs->name, theirs->bytes, ours->bytes);
     if (ours->page_shift != theirs->page_shift)
-        return pf_why(why, -EINVAL, "region \"%s\" has pages of %zu bytes at the source, %zu here",
-                      theirs->name, pf_region_page_size(theirs), pf_region_page_size(ours));
+        return pf_why(why, -EINVAL,
+                      "region \"%s\" has pages of %s at the source and of %s here: they have to be "
+                      "the same",
+                      theirs->name, pf_page_size_name(theirs->page_shift),
+                      pf_page_size_name(ours->page_shift));
+    if (pf_region_shared(ours) != pf_region_shared(theirs))
+        return pf_why(why, -EINVAL, "region \"%s\" is %s at the source and %s here", theirs->name,
+                      pf_region_shared(theirs) ? "shared (a memfd)" : "private",
+                      pf_region_shared(ours) ? "shared (a memfd)" : "private");
     if (ours->flags != theirs->flags)
         return pf_why(why, -EINVAL, "region \"%s\" has other flags at the source", theirs->name);
     if (ours->flags & FERRY_FIXED_ADDR && (uintptr_t)ours->addr != addr)
@@ -80,12 +88,16 @@ static int take_region(struct pf_destination *destination, uint32_t due)
     theirs.page_shift = pf_get_u32(&message.payload);
     theirs.flags = pf_get_u32(&message.payload);
     uint64_t addr = pf_get_u64(&message.payload);
+    uint64_t populated = pf_get_u64(&message.payload);
     error = pf_session_check(session, &message);
     if (error)
         return error;
     if (id != due || theirs.page_shift < PF_PAGE_SHIFT || theirs.page_shift > 40)
         return pf_why(&session->why, -EPROTO, "the source sent a malformed message (region)");
-    return compare_region(destination, &theirs, id, addr);
+    error = compare_region(destination, &theirs, id, addr);
+    if (!error)
+        destination->arrival.list[id].populated = populated;
+    return error;
 }
 
 /* All of their regions are ours, by name and in order: what can differ is what follows them. */

@@ -25,8 +25,7 @@ static void measure(struct pf_destination *destination)
     for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
         pf_count_set(figures[i].counter,
                      (uint64_t)(pf_histogram_us(figures[i].histogram, figures[i].share) * 1000));
-    pf_count_set(&counters->remaining_bytes,
-                 (uint64_t)atomic_load(&destination->arrival.missing_pages) * PF_PAGE_SIZE);
+    pf_count_set(&counters->remaining_bytes, atomic_load(&destination->arrival.missing_bytes));
     pf_blocked_find_names(&destination->job->blocked);
 }
 

@@ -17,16 +17,15 @@ static int bad_fault(struct pf_target *target, uint64_t address)
 }
 
 /*
- * The page was received meanwhile, never used at the source, or given back by the job: it reads
- * zeros unless something is there.
+ * A page that is no region's any more reads zeros unless something is there.
  */
-static int place_zero(struct pf_target *target, char *to, size_t bytes)
+static int place_zero(struct pf_target *target, char *to)
 {
     size_t done;
-    int result = pf_uffd_zero(target->uffd, to, bytes, &done);
+    int result = pf_uffd_zero(target->uffd, to, PF_PAGE_SIZE, &done);
     if (result == PF_PLACED_EXISTS || result == PF_PLACED_AGAIN)
         /* AGAIN: the thread faults once more, after the event that is in the way. */
-        pf_uffd_wake(target->uffd, to, bytes);
+        pf_uffd_wake(target->uffd, to, PF_PAGE_SIZE);
     return result < 0 ? pf_why(&target->why, result, "a zero page could not be placed") : 0;
 }
 
@@ -34,13 +33,15 @@ static int place_zero(struct pf_target *target, char *to, size_t bytes)
  * A page that was not missing was seen to. It counts for its thread all the same: that has waited
  * for it.
  */
-static int settle(struct pf_fault_thread *faults, struct pf_target *target, char *to, size_t bytes,
-                  uint32_t tid, uint64_t now)
+static int settle(struct pf_fault_thread *faults, struct pf_target *target, unsigned region,
+                  char *to, uint32_t tid, uint64_t now)
 {
-    int error = place_zero(target, to, bytes);
+    int error = pf_arrival_resolve(faults->arrival, region, target->uffd, to);
     if (faults->arrival->blocked && tid)
         pf_blocked_settled(faults->arrival->blocked, tid, pf_now_ns() - now);
-    return error;
+    return error ? pf_why(&target->why, error, "a zero page could not be placed: %s",
+                          strerror(-error))
+                 : 0;
 }
 
 /* From here on the thread waits for a page that is to come. A client may hide its threads: tid 0.
@@ -67,15 +68,14 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
         return bad_fault(target, address);
     pf_count(&arrival->counters->faults, 1);
     if (view->region == PF_VIEW_VACATED)
-        return place_zero(target, (char *)(uintptr_t)(address & ~(uint64_t)(PF_PAGE_SIZE - 1)),
-                          PF_PAGE_SIZE);
+        return place_zero(target, (char *)(uintptr_t)(address & ~(uint64_t)(PF_PAGE_SIZE - 1)));
 
     struct pf_arriving *arriving = &arrival->list[view->region];
     size_t bytes = pf_region_page_size(arriving->region);
     size_t page = (size_t)(view->offset + (address - view->addr)) >> arriving->region->page_shift;
     if (!pf_pageset_has(&arriving->missing, page))
-        return settle(faults, target, (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1)), bytes,
-                      tid, now);
+        return settle(faults, target, view->region,
+                      (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1)), tid, now);
     begin_wait(arrival, tid, view->region, page, now);
     if (!pf_pageset_add(&arriving->requested, page)) {
         pf_count(&arrival->counters->duplicates, 1);
@@ -86,9 +86,12 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
     return 0;
 }
 
-/* Pages were given back (madvise, munmap): what the source still has of them is not wanted. */
-static void on_given_back(struct pf_fault_thread *faults, struct pf_target *target, uint64_t start,
-                          uint64_t end)
+/*
+ * Pages were given back (madvise, munmap): what the source still has of them is not wanted. But
+ * madvise(MADV_DONTNEED) on a shared region keeps the content of its file: there they keep coming.
+ */
+static void on_given_back(struct pf_fault_thread *faults, struct pf_target *target, bool unmapped,
+                          uint64_t start, uint64_t end)
 {
     struct pf_arrival *arrival = faults->arrival;
     for (unsigned i = 0; target->home && i < target->count; i++) {
@@ -101,7 +104,7 @@ static void on_given_back(struct pf_fault_thread *faults, struct pf_target *targ
         uint64_t last = (end + mask) & ~mask;
         if (last > view->addr + view->bytes)
             last = view->addr + view->bytes;
-        if (first >= last)
+        if (first >= last || (pf_region_shared(region) && !unmapped))
             continue;
         struct pf_run run = {(size_t)((view->offset + first - view->addr) >> region->page_shift),
                              (size_t)((last - first) >> region->page_shift)};
@@ -128,10 +131,10 @@ static int on_event(struct pf_fault_thread *faults, struct pf_target *target,
     bool own = target == &faults->arrival->own;
     switch (message->event) {
     case UFFD_EVENT_REMOVE:
-        on_given_back(faults, target, message->arg.remove.start, message->arg.remove.end);
+        on_given_back(faults, target, false, message->arg.remove.start, message->arg.remove.end);
         return 0;
     case UFFD_EVENT_UNMAP:
-        on_given_back(faults, target, message->arg.remove.start, message->arg.remove.end);
+        on_given_back(faults, target, true, message->arg.remove.start, message->arg.remove.end);
         return own ? 0
                    : in_pieces(target, pf_target_cut(target, message->arg.remove.start,
                                                      message->arg.remove.end));

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/agent.h"
+#include "core/backing.h"
 #include "core/clients.h"
 #include "core/exit_status.h"
 #include "core/session.h"
@@ -12,6 +13,7 @@
 #include "transport/uri.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -101,11 +103,8 @@ void *ferry_job_alloc(struct ferry_job *job, const char *name, size_t bytes, siz
     int error;
     if (job->started)
         error = pf_why(&why, -EBUSY, "region \"%s\": the job has started", name);
-    else if (page_size != FERRY_PAGE_DEFAULT && page_size != PF_PAGE_SIZE)
-        error = pf_why(&why, -EINVAL, "region \"%s\": pages of %zu bytes are not offered", name,
-                       page_size);
     else
-        error = pf_regions_map(&job->regions, name, bytes, flags, &region, &why);
+        error = pf_regions_map(&job->regions, name, bytes, page_size, flags, &region, &why);
     if (region)
         return region->addr;
     failed(job, error, &why);
@@ -113,27 +112,55 @@ void *ferry_job_alloc(struct ferry_job *job, const char *name, size_t bytes, siz
     return NULL;
 }
 
+/* The whole pages inside go as pages, what is before and after them with the state. */
+static int protect(struct ferry_job *job, const char *name, char *start, size_t bytes,
+                   struct pf_why *why)
+{
+    struct pf_region memory = {.addr = start, .bytes = bytes};
+    snprintf(memory.name, sizeof memory.name, "%s", name ? name : "");
+    int error = pf_backing_of_memory(&memory, why);
+    if (error)
+        return error;
+    char *end = start + bytes;
+    uintptr_t mask = pf_region_page_size(&memory) - 1;
+    char *inner = (char *)(((uintptr_t)start + mask) & ~mask);
+    char *inner_end = (char *)((uintptr_t)end & ~mask);
+    if (inner >= inner_end)
+        inner = inner_end = end; /* no whole page inside */
+    else
+        error = pf_regions_add(&job->regions, name, inner, (size_t)(inner_end - inner),
+                               memory.page_shift, why);
+    if (!error)
+        error = pf_state_add(&job->state, start, (size_t)(inner - start), why);
+    return error ? error : pf_state_add(&job->state, inner_end, (size_t)(end - inner_end), why);
+}
+
+static int check_protected(const struct ferry_job *job, const char *name, const char *addr,
+                           size_t bytes, struct pf_why *why)
+{
+    if (job->started)
+        return pf_why(why, -EBUSY, "region \"%s\": the job has started", name);
+    if (!addr || bytes == 0 || addr + bytes < addr)
+        return pf_why(why, -EINVAL, "region \"%s\": no memory there", name);
+    return 0;
+}
+
 int ferry_job_protect(struct ferry_job *job, const char *name, void *addr, size_t bytes)
 {
     struct pf_why why = {""};
-    char *start = addr;
-    char *end = start + bytes;
-    uintptr_t mask = PF_PAGE_SIZE - 1;
-    char *inner = (char *)(((uintptr_t)start + mask) & ~mask);
-    char *inner_end = (char *)((uintptr_t)end & ~mask);
-    if (job->started)
-        return failed(job, pf_why(&why, -EBUSY, "region \"%s\": the job has started", name), &why);
-    if (!addr || bytes == 0 || end < start)
-        return failed(job, pf_why(&why, -EINVAL, "region \"%s\": no memory there", name), &why);
-    int error = 0;
-    if (inner >= inner_end)
-        inner = inner_end = end; /* no whole page inside: all of it goes with the state */
-    else
-        error = pf_regions_add(&job->regions, name, inner, (size_t)(inner_end - inner), &why);
+    int error = check_protected(job, name, addr, bytes, &why);
     if (!error)
-        error = pf_state_add(&job->state, start, (size_t)(inner - start), &why);
+        error = protect(job, name, addr, bytes, &why);
+    return error ? failed(job, error, &why) : 0;
+}
+
+int ferry_job_protect_fd(struct ferry_job *job, const char *name, void *addr, size_t bytes, int fd,
+                         uint64_t offset)
+{
+    struct pf_why why = {""};
+    int error = check_protected(job, name, addr, bytes, &why);
     if (!error)
-        error = pf_state_add(&job->state, inner_end, (size_t)(end - inner_end), &why);
+        error = pf_regions_add_file(&job->regions, name, addr, bytes, fd, offset, &why);
     return error ? failed(job, error, &why) : 0;
 }
 

@@ -2,43 +2,34 @@
 #include "core/memory_locks.h"
 
 #include "base/log.h"
+#include "core/mappings.h"
 
 #include <errno.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* True if a mapping in the region carries the flag "lo" (VM_LOCKED) in /proc/self/smaps. */
-static bool is_locked(const struct pf_region *region)
+static void find_locked(struct pf_memory_locks *locks, const struct pf_regions *regions)
 {
-    uintptr_t first = (uintptr_t)region->addr;
-    char line[512];
-    bool inside = false;
-    bool locked = false;
-    FILE *smaps = fopen("/proc/self/smaps", "re");
-    while (smaps && !locked && fgets(line, sizeof line, smaps)) {
-        unsigned long start;
-        unsigned long end;
-        if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-            inside = start < first + region->bytes && end > first;
-        else if (inside && strncmp(line, "VmFlags:", 8) == 0)
-            locked = strstr(line, " lo") != NULL;
-    }
-    if (smaps)
-        fclose(smaps);
-    return locked;
+    struct pf_mappings mappings;
+    struct pf_mapping mapping;
+    memset(locks->region, 0, sizeof locks->region);
+    if (pf_mappings_open(&mappings))
+        return;
+    while (pf_mappings_next(&mappings, &mapping))
+        for (unsigned i = 0; mapping.locked && i < regions->count; i++)
+            if (!regions->list[i].foreign &&
+                pf_mapping_overlaps(&mapping, regions->list[i].addr, regions->list[i].bytes))
+                locks->region[i] = true;
+    pf_mappings_close(&mappings);
 }
 
 void pf_memory_locks_release(struct pf_memory_locks *locks, const struct pf_regions *regions)
 {
     locks->released = true;
-    for (unsigned i = 0; i < regions->count; i++) {
-        const struct pf_region *region = &regions->list[i];
-        locks->region[i] = !region->foreign && is_locked(region);
+    find_locked(locks, regions);
+    for (unsigned i = 0; i < regions->count; i++)
         if (locks->region[i])
-            munlock(region->addr, region->bytes);
-    }
+            munlock(regions->list[i].addr, regions->list[i].bytes);
 }
 
 void pf_memory_locks_restore(struct pf_memory_locks *locks, const struct pf_regions *regions)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "core/mover.h"
-
-#include "core/zero.h"
+#include "core/gather.h"
 #include "pageferry.h"
 
 #include <sched.h>
@@ -13,93 +11,6 @@ enum {
     BUDGET = 32,
     CREDIT_RECEIVE_BYTES = 32,
 };
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* ---- gathering ------------------------------------------------------------------------------- */
-
-static struct pf_source_region *at_cursor(struct pf_mover *mover)
-{
-    return &mover->memory->regions[mover->background.region];
-}
-
-/* Put the memory of claimed pages on the gather list; unregistered ones are copied first. */
-static void add_memory(struct pf_outgoing *stage, const struct pf_source_region *source,
-                       size_t first, size_t pages)
-{
-    struct pf_batch *batch = &stage->batch;
-    size_t covered;
-    struct pf_mr *mr = pf_source_memory_mr(source, stage->mover->port->rail, first, &covered);
-    size_t bytes = pages << source->region->page_shift;
-    struct pf_sge sge = {mr, pf_region_page(source->region, first), bytes};
-    if (!mr) {
-        uint8_t *copy = stage->bounce + batch->bytes;
-        memcpy(copy, sge.addr, bytes);
-        sge = (struct pf_sge){stage->mover->mr, copy, bytes};
-    }
-    batch->sges[batch->sge_count++] = sge;
-    batch->bytes += bytes;
-}
-
-/*
- * Claim the next stretch of pages that is of one kind and in one registration, and add it. False
- * when nothing is left or no more fits. The pages are looked at before they are claimed: nothing
- * claimed is put back as long as its rail lives.
- */
-static bool add_run(struct pf_outgoing *stage, struct pf_run run)
-{
-    struct pf_mover *mover = stage->mover;
-    struct pf_batch *batch = &stage->batch;
-    struct pf_source_region *source = at_cursor(mover);
-    bool zero;
-    size_t covered;
-    size_t room = (mover->stage_size - batch->bytes) >> source->region->page_shift;
-    pf_source_memory_prepare(mover->memory, mover->background.region, mover->port->rail, run.first);
-    pf_source_memory_mr(source, mover->port->rail, run.first, &covered);
-    size_t pages = pf_same_kind(pf_region_page(source->region, run.first),
-                                pf_region_page_size(source->region), run.pages, &zero);
-    if (!zero)
-        pages = least(least(pages, room), covered);
-    if (pages == 0)
-        return false;
-    pages = pf_pageset_claim(&source->unsent, run.first, pages);
-    mover->background.page = run.first + (pages ? pages : 1);
-    if (pages == 0)
-        return true;
-    batch->runs[batch->run_count++] = (struct pf_stage_run){
-        .region = mover->background.region,
-        .pages = (uint32_t)pages,
-        .first = run.first,
-        .zero = zero,
-    };
-    if (!zero)
-        add_memory(stage, source, run.first, pages);
-    pf_count(zero ? &mover->session->counters->zero_pages : &mover->session->counters->normal_pages,
-             pages);
-    return true;
-}
-
-static void gather(struct pf_outgoing *stage)
-{
-    struct pf_mover *mover = stage->mover;
-    struct pf_batch *batch = &stage->batch;
-    unsigned runs_max = mover->gather * mover->parts_max - 1;
-    if (runs_max > PF_STAGE_RUNS_MAX)
-        runs_max = PF_STAGE_RUNS_MAX;
-    batch->run_count = 0;
-    batch->sge_count = 1; /* the header goes first */
-    batch->bytes = 0;
-    size_t bytes_max = pf_background_bytes(&mover->background, mover->stage_size);
-    while (batch->run_count < runs_max && batch->bytes < bytes_max) {
-        struct pf_run run =
-            pf_supply_next(&mover->supply, &mover->background, bytes_max - batch->bytes);
-        if (run.pages == 0 || !add_run(stage, run))
-            break;
-    }
-}
 
 /* ---- posting --------------------------------------------------------------------------------- */
 
@@ -157,7 +68,32 @@ static int wait_for_room(struct pf_mover *mover)
     return n < 0 ? n : 0;
 }
 
-static int post(struct pf_outgoing *stage)
+static int post_direct(struct pf_outgoing *stage, unsigned index)
+{
+    const struct pf_direct *direct = &stage->batch.directs[index];
+    return pf_write(stage->mover->port->endpoint, &direct->sge, 1, direct->remote, direct->key,
+                    &stage->direct_parts[index].op);
+}
+
+/* The pages that go to their places come first: the header that lists them follows. */
+static int post_directs(struct pf_outgoing *stage)
+{
+    for (unsigned i = 0; i < stage->batch.direct_count; i++) {
+        int error;
+        while ((error = post_direct(stage, i)) == -EAGAIN) {
+            error = wait_for_room(stage->mover);
+            if (error)
+                return error;
+        }
+        if (error)
+            return error;
+        stage->posted++;
+    }
+    return 0;
+}
+
+/* The header and the pages behind it, as few writes as the gather limit allows. */
+static int post_stage(struct pf_outgoing *stage)
 {
     struct pf_mover *mover = stage->mover;
     struct pf_batch *batch = &stage->batch;
@@ -166,11 +102,10 @@ static int post(struct pf_outgoing *stage)
                       stage->index * (uint64_t)(PF_STAGE_PAGES + mover->stage_size) +
                       pf_stage_header_at(batch->run_count);
     finish_header(stage);
-    stage->credit = false;
-    mover->under_way++;
     for (unsigned part = 0; part < parts; part++) {
         unsigned from = part * mover->gather;
-        unsigned count = (unsigned)least(mover->gather, batch->sge_count - from);
+        unsigned left = batch->sge_count - from;
+        unsigned count = left < mover->gather ? left : mover->gather;
         int error;
         while ((error = post_part(stage, part, parts, count, remote)) == -EAGAIN) {
             error = wait_for_room(mover);
@@ -183,8 +118,21 @@ static int post(struct pf_outgoing *stage)
         for (unsigned i = 0; i < count; i++)
             remote += batch->sges[from + i].len;
     }
-    pf_count(&mover->session->counters->sent_bytes, batch->bytes);
     return 0;
+}
+
+static int post(struct pf_outgoing *stage)
+{
+    struct pf_mover *mover = stage->mover;
+    stage->credit = false;
+    mover->under_way++;
+    int error = post_directs(stage);
+    if (!error)
+        error = post_stage(stage);
+    if (!error)
+        pf_count(&mover->session->counters->sent_bytes,
+                 stage->batch.bytes + stage->batch.direct_bytes);
+    return error;
 }
 
 /* ---- credits --------------------------------------------------------------------------------- */
@@ -252,7 +200,7 @@ static int send_one(struct pf_mover *mover)
     struct pf_outgoing *stage = free_stage(mover);
     if (!stage || !pf_background_may_add(&mover->background, mover->under_way))
         return 0;
-    gather(stage);
+    pf_gather(stage);
     if (stage->batch.run_count == 0)
         return 0;
     int error = post(stage);
@@ -296,6 +244,10 @@ static void lay_out(struct pf_mover *mover, bool bounces)
         for (unsigned part = 0; part < PF_STAGE_PARTS_MAX; part++) {
             stage->parts[part].op.done = part_done;
             stage->parts[part].stage = stage;
+        }
+        for (unsigned part = 0; part < PF_DIRECTS_MAX; part++) {
+            stage->direct_parts[part].op.done = part_done;
+            stage->direct_parts[part].stage = stage;
         }
     }
     for (unsigned i = 0; i < mover->stages; i++, at += CREDIT_RECEIVE_BYTES) {
@@ -347,8 +299,10 @@ int pf_mover_post_receives(struct pf_mover *mover)
     return 0;
 }
 
-void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key)
+void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key,
+                  const struct pf_landing *landings)
 {
+    mover->landings = landings;
     mover->stages_addr = addr;
     mover->stages_key = *key;
 }

@@ -13,12 +13,24 @@
 
 struct pf_mover;
 
+enum { PF_DIRECTS_MAX = 64 };
+
+/* A write of pages to their places, beside the stage. */
+struct pf_direct {
+    struct pf_sge sge;
+    uint64_t remote;
+    const struct pf_rkey *key;
+};
+
 /* What one filling of a stage consists of. */
 struct pf_batch {
     struct pf_stage_run runs[PF_STAGE_RUNS_MAX];
     struct pf_sge sges[PF_STAGE_RUNS_MAX + 1]; /* the header first */
-    unsigned run_count, sge_count;
-    size_t bytes; /* of page data */
+    struct pf_direct directs[PF_DIRECTS_MAX];
+    unsigned run_count, sge_count, direct_count;
+    size_t bytes; /* of page data in the stage */
+    size_t direct_bytes;
+    size_t bounced; /* of both, how many are in the bounce buffer */
 };
 
 struct pf_part {
@@ -37,6 +49,15 @@ struct pf_outgoing {
     uint8_t *header; /* PF_STAGE_PAGES bytes, registered */
     uint8_t *bounce; /* a stage's worth for unregistered pages; NULL where none can be */
     struct pf_part parts[PF_STAGE_PARTS_MAX];
+    struct pf_part direct_parts[PF_DIRECTS_MAX];
+};
+
+/* A claimed host page that is larger than a stage and goes out in parts. */
+struct pf_large {
+    bool begun;
+    unsigned region;
+    size_t page;
+    uint32_t next; /* part */
 };
 
 struct pf_credit_receive {
@@ -52,11 +73,13 @@ struct pf_mover {
     struct pf_source_memory *memory;
     struct pf_background background;
     struct pf_supply supply;
+    struct pf_large large;
     struct pf_idle idle;
     unsigned stages, parts_max, gather;
     size_t stage_size;
     uint64_t stages_addr;
     struct pf_rkey stages_key;
+    const struct pf_landing *landings; /* one for each region */
     uint8_t *buffers;
     size_t buffer_bytes;
     struct pf_mr *mr;
@@ -68,7 +91,8 @@ struct pf_mover {
 int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned rail,
                   struct pf_responder *responder, unsigned stages, size_t stage_size);
 int pf_mover_post_receives(struct pf_mover *mover);
-void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key);
+void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key,
+                  const struct pf_landing *landings);
 int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory);
 /* After the bulk endpoint is closed. */
 void pf_mover_close(struct pf_mover *mover);

@@ -15,6 +15,7 @@
 
 static const char *const wait_choices[] = {"spin", "sleep", NULL};
 static const char *const fetch_choices[] = {"write", "read", NULL};
+static const char *const place_choices[] = {"auto", "copy", "continue", NULL};
 
 #define OPTION(member, opt_name, opt_type, opt_default, opt_metavar, opt_doc, ...)                 \
     {                                                                                              \
@@ -34,9 +35,13 @@ const struct pf_option pf_option_table[] = {
     OPTION(stages, "stages", PF_OPTION_UNSIGNED, "8", "COUNT",
            "Batches of the page stream that may be under way at once", .minimum = 2,
            .maximum = 64 /* PF_STAGES_MAX: what an immediate can name */),
-    OPTION(stage_size, "stage-size", PF_OPTION_SIZE, "256K", "SIZE",
-           "Bytes of pages in one batch of the page stream", .minimum = 16 * KIB,
-           .maximum = 64 * MIB, .multiple = 4 * KIB),
+    OPTION(stage_size, "stage-size", PF_OPTION_SIZE, "auto", "auto|SIZE",
+           "Bytes of pages in one batch of the page stream; auto: 256K, and 2M for huge pages",
+           .minimum = 16 * KIB, .maximum = 64 * MIB, .multiple = 4 * KIB, .automatic = true),
+    OPTION(place, "place", PF_OPTION_CHOICE, "auto", "auto|copy|continue",
+           "How pages of shared regions are placed: copied, or written into the file and mapped "
+           "(continue)",
+           .choices = place_choices),
     OPTION(placement, "placement", PF_OPTION_PLACEMENT, "auto", "auto|none|NODE",
            "Where engine threads run: near the NIC and away from the job, anywhere, or on a NUMA "
            "node",
@@ -168,7 +173,11 @@ static bool parse(const struct pf_option *option, const char *text, uint64_t *va
     case PF_OPTION_SECONDS:
         return parse_seconds(text, value);
     case PF_OPTION_SIZE:
-        return parse_size(text, value);
+        if (option->automatic && strcmp(text, "auto") == 0) {
+            *value = 0;
+            return true;
+        }
+        return parse_size(text, value) && (*value > 0 || !option->automatic);
     case PF_OPTION_CHOICE:
         return parse_choice(option, text, value);
     case PF_OPTION_PLACEMENT:
@@ -201,7 +210,9 @@ static void format_seconds(uint64_t ms, char out[PF_OPTION_TEXT_MAX])
 static void format_number(const struct pf_option *option, uint64_t value,
                           char out[PF_OPTION_TEXT_MAX])
 {
-    if (option->type == PF_OPTION_SIZE)
+    if (option->automatic && value == 0)
+        snprintf(out, PF_OPTION_TEXT_MAX, "auto");
+    else if (option->type == PF_OPTION_SIZE)
         format_size(value, out);
     else if (option->type == PF_OPTION_SECONDS)
         format_seconds(value, out);
@@ -267,8 +278,8 @@ static void allowed(const struct pf_option *option, char *out, size_t size)
         snprintf(out, size, "seconds from %s to %s, such as 15 or 0.5", low, high);
         break;
     case PF_OPTION_SIZE:
-        snprintf(out, size, "a size from %s to %s that is a multiple of %s, such as 64K or 1MiB",
-                 low, high, step);
+        snprintf(out, size, "%sa size from %s to %s that is a multiple of %s, such as 64K or 1MiB",
+                 option->automatic ? "auto, or " : "", low, high, step);
         break;
     case PF_OPTION_CHOICE: {
         size_t used = 0;
@@ -285,7 +296,7 @@ static void allowed(const struct pf_option *option, char *out, size_t size)
 
 static bool in_range(const struct pf_option *option, uint64_t value)
 {
-    if (option->type == PF_OPTION_CHOICE)
+    if (option->type == PF_OPTION_CHOICE || (option->automatic && value == 0))
         return true;
     return value >= option->minimum && value <= option->maximum &&
            (option->multiple == 0 || value % option->multiple == 0);
@@ -342,6 +353,13 @@ void pf_options_init(struct pf_options *options)
     for (unsigned i = 0; i < PF_OPTION_COUNT; i++)
         set(options, &pf_option_table[i], pf_option_table[i].name, pf_option_table[i].fallback,
             NULL);
+}
+
+size_t pf_options_stage_size(const struct pf_options *options, size_t largest_page)
+{
+    /* At least one page of 2 MiB, unless a smaller size is asked for. */
+    size_t fitting = largest_page >= 2 * MIB ? 2 * MIB : 256 * KIB;
+    return options->stage_size ? (size_t)options->stage_size : fitting;
 }
 
 int pf_options_find(const char *name)

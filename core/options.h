@@ -23,13 +23,20 @@ enum pf_fetch_mode {
     PF_FETCH_READ,  /* the destination reads them from the source */
 };
 
+enum pf_place {
+    PF_PLACE_AUTO,     /* continue where that can be and is worth it */
+    PF_PLACE_COPY,     /* from slots and stages, UFFDIO_COPY */
+    PF_PLACE_CONTINUE, /* written into the file, UFFDIO_CONTINUE */
+};
+
 struct pf_options {
     unsigned wait; /* enum pf_wait */
     unsigned spin_us;
-    unsigned slots;  /* page requests that may be under way at once */
-    unsigned stages; /* batches of the bulk lane that may be under way at once */
-    uint64_t stage_size;
-    char placement[16]; /* "auto", "none" or the number of a NUMA node */
+    unsigned slots;      /* page requests that may be under way at once */
+    unsigned stages;     /* batches of the bulk lane that may be under way at once */
+    uint64_t stage_size; /* 0: auto */
+    unsigned place;      /* enum pf_place: how pages of shared regions are placed */
+    char placement[16];  /* "auto", "none" or the number of a NUMA node */
     bool background;
     bool prefetch;            /* a destination grants trays, a source fills them */
     uint64_t prefetch_window; /* most bytes of neighbours behind one answer */
@@ -58,16 +65,20 @@ struct pf_option {
     size_t offset;              /* in struct pf_options */
     uint64_t minimum, maximum;  /* of numbers, in the unit of the field */
     uint64_t multiple;          /* sizes: must divide the value; 0: no such rule */
+    bool automatic;             /* sizes: "auto" is a value too, stored as 0 */
     const char *const *choices; /* NULL-terminated */
 };
 
-enum { PF_OPTION_COUNT = 14, PF_OPTION_TEXT_MAX = 32 };
+enum { PF_OPTION_COUNT = 15, PF_OPTION_TEXT_MAX = 32 };
 
 /* The table, PF_OPTION_COUNT long. */
 extern const struct pf_option pf_option_table[];
 
 /* Fill in the defaults. */
 void pf_options_init(struct pf_options *options);
+
+/* Bytes of pages in a batch of the page stream, where the largest host page has so many. */
+size_t pf_options_stage_size(const struct pf_options *options, size_t largest_page);
 
 /* The place of an option in the table, or -1. */
 int pf_options_find(const char *name);

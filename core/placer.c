@@ -9,7 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUDGET = 8, RECEIVE_BYTES = 32, CREDIT_BYTES = 32, PIECE_BYTES = 64 * 1024 };
+enum {
+    BUDGET = 8,
+    RECEIVE_BYTES = 32,
+    CREDIT_BYTES = 32,
+    PIECE_BYTES = 64 << 10,
+    IN_PLACE_PIECE_BYTES = 1 << 20, /* mapping costs less than copying */
+};
 
 static void fail(struct pf_placer *placer, int status, const char *what)
 {
@@ -18,6 +24,33 @@ static void fail(struct pf_placer *placer, int status, const char *what)
 
 /* ---- placing a stage ------------------------------------------------------------------------- */
 
+static const struct pf_arriving *region_of(const struct pf_placer *placer,
+                                           const struct pf_stage_run *run)
+{
+    return &placer->arrival->list[run->region];
+}
+
+/* Bytes of a run that are in the stage. */
+static size_t staged_bytes(const struct pf_placer *placer, const struct pf_stage_run *run)
+{
+    const struct pf_arriving *arriving = region_of(placer, run);
+    if (run->zero || arriving->in_place)
+        return 0;
+    if (run->in_parts)
+        return pf_assembly_run_bytes(&placer->assembly, pf_region_page_size(arriving->region), run);
+    return (size_t)run->pages << arriving->region->page_shift;
+}
+
+/* Check a run against the region it names and against what is left of the stage's data. */
+static bool run_fits(const struct pf_placer *placer, const struct pf_stage_run *run, size_t left)
+{
+    if (!run->in_parts)
+        return pf_arrival_fits(placer->arrival, run, left);
+    return run->region < placer->arrival->count &&
+           run->first < pf_region_pages(region_of(placer, run)->region) &&
+           staged_bytes(placer, run) <= left;
+}
+
 /*
  * Place one run, moving the lane along between pieces: where the source's writes land only when
  * this thread looks (tcp, shm) it would stand still while a whole stage is being placed.
@@ -25,7 +58,10 @@ static void fail(struct pf_placer *placer, int status, const char *what)
 static int place_run(struct pf_placer *placer, const struct pf_placing *run)
 {
     unsigned shift = placer->arrival->list[run->region].region->page_shift;
-    size_t step = (size_t)PIECE_BYTES >> shift ? (size_t)PIECE_BYTES >> shift : 1;
+    bool in_place = placer->arrival->list[run->region].in_place;
+    size_t step = (size_t)(in_place ? IN_PLACE_PIECE_BYTES : PIECE_BYTES) >> shift;
+    if (step == 0)
+        step = 1;
     for (size_t done = 0; done < run->run.pages; done += step) {
         size_t left = run->run.pages - done;
         struct pf_placing piece = {
@@ -44,6 +80,27 @@ static int place_run(struct pf_placer *placer, const struct pf_placing *run)
     return 0;
 }
 
+/* Take a run whose data, if any, is at `data`. */
+static int take_run(struct pf_placer *placer, const struct pf_stage_run *run, const char *data)
+{
+    const struct pf_arriving *arriving = region_of(placer, run);
+    struct pf_placing placing = {
+        .region = run->region,
+        .run = {(size_t)run->first, run->pages},
+        .from = run->zero            ? NULL
+                : arriving->in_place ? arriving->alias
+                                     : data,
+    };
+    if (run->in_parts) {
+        int whole = pf_assembly_take(&placer->assembly, arriving, run, data, &placing);
+        if (whole <= 0)
+            return whole;
+    }
+    struct pf_counters *counters = placer->session->counters;
+    pf_count(placing.from ? &counters->normal_pages : &counters->zero_pages, placing.run.pages);
+    return place_run(placer, &placing);
+}
+
 static int place_runs(struct pf_incoming *stage)
 {
     struct pf_placer *placer = stage->placer;
@@ -54,21 +111,12 @@ static int place_runs(struct pf_incoming *stage)
         struct pf_stage_run run;
         /* Unpacked into our own memory first: the source could still write to the stage. */
         pf_stage_run_unpack(header + (size_t)i * PF_RUN_BYTES, &run);
-        if (!pf_arrival_fits(placer->arrival, &run, placer->stage_size - used))
+        if (!run_fits(placer, &run, placer->stage_size - used))
             return -EPROTO;
-        struct pf_placing placing = {
-            .region = run.region,
-            .run = {run.first, run.pages},
-            .from = run.zero ? NULL : pages + used,
-        };
-        if (!run.zero)
-            used += (size_t)run.pages << placer->arrival->list[run.region].region->page_shift;
-        pf_count(run.zero ? &placer->session->counters->zero_pages
-                          : &placer->session->counters->normal_pages,
-                 run.pages);
-        int error = place_run(placer, &placing);
+        int error = take_run(placer, &run, pages + used);
         if (error)
             return error;
+        used += staged_bytes(placer, &run);
     }
     return 0;
 }
@@ -221,6 +269,14 @@ static void lay_out(struct pf_placer *placer)
     }
 }
 
+static size_t stage_size(const struct pf_placer *placer, const struct pf_caps *caps)
+{
+    size_t wanted =
+        pf_options_stage_size(placer->session->options, pf_arrival_largest_copied(placer->arrival));
+    size_t longest = (caps->max_message - PF_STAGE_PAGES) & ~(size_t)(PF_PAGE_SIZE - 1);
+    return wanted < longest ? wanted : longest;
+}
+
 int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigned rail,
                    struct pf_arrival *arrival)
 {
@@ -231,7 +287,7 @@ int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigne
     placer->port = &session->rails[rail].bulk;
     placer->arrival = arrival;
     placer->stages = session->options->stages;
-    placer->stage_size = session->options->stage_size;
+    placer->stage_size = stage_size(placer, caps);
     pf_list_init(&placer->complete);
     int error = pf_worker_init(&placer->worker, session);
     if (error)
@@ -245,7 +301,8 @@ int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigne
     placer->receives = calloc(placer->receive_count, sizeof *placer->receives);
     placer->memory = pf_map_locked(placer->memory_bytes);
     placer->buffers = pf_map_locked(placer->buffer_bytes);
-    if (!placer->incoming || !placer->receives || !placer->memory || !placer->buffers)
+    if (!placer->incoming || !placer->receives || !placer->memory || !placer->buffers ||
+        pf_assembly_open(&placer->assembly, pf_arrival_largest_copied(arrival), placer->stage_size))
         return pf_why(&session->why, -ENOMEM, "no memory for %u stages", placer->stages);
     lay_out(placer);
     error = pf_mr_reg(device, placer->memory, placer->memory_bytes, PF_REMOTE_WRITE,
@@ -290,6 +347,7 @@ void pf_placer_close(struct pf_placer *placer)
         munmap(placer->memory, placer->memory_bytes);
     if (placer->buffers)
         munmap(placer->buffers, placer->buffer_bytes);
+    pf_assembly_close(&placer->assembly);
     free(placer->incoming);
     free(placer->receives);
     memset(placer, 0, sizeof *placer);

@@ -7,6 +7,7 @@
 #define PF_CORE_PLACER_H
 
 #include "core/arrival.h"
+#include "core/assembly.h"
 #include "core/session.h"
 #include "core/worker.h"
 
@@ -43,6 +44,7 @@ struct pf_placer {
     unsigned receive_count;
     struct pf_incoming *incoming;
     struct pf_part_receive *receives;
+    struct pf_assembly assembly;
     struct pf_list complete; /* stages whose parts are all here, in order of completion */
     uint8_t *memory, *buffers;
     size_t memory_bytes, buffer_bytes;

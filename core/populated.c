@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /*
@@ -104,7 +106,8 @@ static int scan_by_reading(int fd, const struct pf_region *region, struct pf_pag
     return 0;
 }
 
-int pf_populated_scan(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why)
+/* What this process has mapped of the region. */
+static int scan_mapping(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why)
 {
     int fd = open_pagemap(why);
     if (fd < 0)
@@ -116,4 +119,81 @@ int pf_populated_scan(const struct pf_region *region, struct pf_pageset *set, st
     return error ? pf_why(why, error, "cannot scan region \"%s\" for populated pages: %s",
                           region->name, strerror(-error))
                  : 0;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/*
+ * A page of a file may be there without being mapped here: written by another process, or swapped
+ * out. tmpfs tells data from holes; the descriptor is one of our own, since the position is moved.
+ */
+static int scan_tmpfs(int fd, const struct pf_region *region, struct pf_pageset *set)
+{
+    off_t start = (off_t)region->offset;
+    off_t end = start + (off_t)region->bytes;
+    for (off_t at = start; at < end;) {
+        off_t data = lseek(fd, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            return 0; /* no more */
+        off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+        if (hole < 0)
+            return -errno;
+        if (data >= end)
+            return 0;
+        uint64_t base = (uintptr_t)region->addr;
+        add_range(region, set, base + (uint64_t)(data - start),
+                  base + (uint64_t)((hole < end ? hole : end) - start));
+        at = hole;
+    }
+    return 0;
+}
+
+/*
+ * hugetlbfs tells only how much there is in the whole file: if that is what is mapped here, these
+ * are the pages, else it may be any.
+ */
+static int scan_hugetlbfs(int fd, const struct pf_region *region, struct pf_pageset *set,
+                          struct pf_why *why)
+{
+    enum { BLOCK = 512 };
+    struct stat file;
+    int error = scan_mapping(region, set, why);
+    if (error)
+        return error;
+    if (fstat(fd, &file) < 0)
+        return -errno;
+    if ((uint64_t)file.st_blocks * BLOCK != (uint64_t)pf_pageset_count(set) << region->page_shift)
+        pf_pageset_add_run(set, (struct pf_run){0, set->pages});
+    return 0;
+}
+
+static int scan_file(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int error = fd < 0                   ? -errno
+                : pf_region_huge(region) ? scan_hugetlbfs(fd, region, set, why)
+                                         : scan_tmpfs(fd, region, set);
+    if (fd >= 0)
+        close(fd);
+    return error ? pf_why(why, error, "cannot scan the file of region \"%s\" for data: %s",
+                          region->name, strerror(-error))
+                 : 0;
+}
+
+int pf_populated_scan(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why)
+{
+    return pf_region_shared(region) ? scan_file(region, set, why) : scan_mapping(region, set, why);
+}
+
+int pf_populated_bytes(const struct pf_region *region, uint64_t *bytes, struct pf_why *why)
+{
+    struct pf_pageset set;
+    if (pf_pageset_init(&set, pf_region_pages(region)))
+        return pf_why(why, -ENOMEM, "region \"%s\": no memory for its page set", region->name);
+    int error = pf_populated_scan(region, &set, why);
+    *bytes = (uint64_t)pf_pageset_count(&set) << region->page_shift;
+    pf_pageset_free(&set);
+    return error;
 }

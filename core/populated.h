@@ -16,4 +16,7 @@
  */
 int pf_populated_scan(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why);
 
+/* How many bytes of a region have content, about: its memory may change meanwhile. -errno. */
+int pf_populated_bytes(const struct pf_region *region, uint64_t *bytes, struct pf_why *why);
+
 #endif

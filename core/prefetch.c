@@ -279,7 +279,8 @@ void pf_prefetch_aim(struct pf_prefetch *prefetch, uint64_t addr, const struct p
     prefetch->trays_key = *key;
 }
 
-int pf_prefetch_start(struct pf_prefetch *prefetch, struct pf_source_memory *memory)
+int pf_prefetch_start(struct pf_prefetch *prefetch, struct pf_source_memory *memory,
+                      const struct pf_landing *landings)
 {
     const struct pf_options *options = prefetch->session->options;
     if (prefetch->trays == 0 || !options->prefetch)
@@ -291,8 +292,10 @@ int pf_prefetch_start(struct pf_prefetch *prefetch, struct pf_source_memory *mem
         return pf_why(&prefetch->session->why, -ENOMEM, "no memory for the request history");
     for (unsigned i = 0; i < memory->count; i++) {
         const struct pf_region *region = memory->regions[i].region;
+        /* What is in a tray is copied: nothing is guessed for regions that are placed in place. */
+        size_t pages = landings[i].in_place ? 0 : most >> region->page_shift;
         pf_predictor_init(&prefetch->predictors[i], pf_region_pages(region),
-                          least(most >> region->page_shift, PF_TRAY_RUNS_MAX));
+                          least(pages, PF_TRAY_RUNS_MAX));
     }
     return 0;
 }

@@ -10,6 +10,7 @@
 #ifndef PF_CORE_PREFETCH_H
 #define PF_CORE_PREFETCH_H
 
+#include "core/landing.h"
 #include "core/predictor.h"
 #include "core/session.h"
 #include "core/source_memory.h"
@@ -62,7 +63,8 @@ int pf_prefetch_open(struct pf_prefetch *prefetch, struct pf_session *session,
 void pf_prefetch_aim(struct pf_prefetch *prefetch, uint64_t addr, const struct pf_rkey *key);
 
 /* Before the responder's thread starts. -ENOMEM */
-int pf_prefetch_start(struct pf_prefetch *prefetch, struct pf_source_memory *memory);
+int pf_prefetch_start(struct pf_prefetch *prefetch, struct pf_source_memory *memory,
+                      const struct pf_landing *landings);
 
 /* What a request grants, a bit for each tray. False: it isn't the destination's to grant. */
 bool pf_prefetch_grant(struct pf_prefetch *prefetch, uint16_t trays);

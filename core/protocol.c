@@ -38,7 +38,7 @@ static const char *const message_names[PF_MSG_TYPE_END] = {
     [PF_MSG_STATE] = "state",       [PF_MSG_LISTEN] = "listen",   [PF_MSG_LISTENING] = "listening",
     [PF_MSG_RUN] = "run",           [PF_MSG_RUNNING] = "running", [PF_MSG_PROGRESS] = "progress",
     [PF_MSG_COMPLETE] = "complete", [PF_MSG_BYE] = "bye",         [PF_MSG_THREADS] = "threads",
-    [PF_MSG_LATENCY] = "latency",   [PF_MSG_KEYS] = "keys",
+    [PF_MSG_LATENCY] = "latency",   [PF_MSG_KEYS] = "keys",       [PF_MSG_LANDING] = "landing",
 };
 
 const char *pf_message_name(unsigned type)
@@ -105,14 +105,20 @@ int pf_request_unpack(const void *data, size_t len, struct pf_page_request *requ
     return right ? 0 : -EPROTO;
 }
 
-enum { ZERO_RUN = 1u << 31 };
+/* In the field of the pages. */
+#define ZERO_RUN (UINT32_C(1) << 31)
+#define PART_RUN (UINT32_C(1) << 30)
+
+/* Where in the field of the first page the first part is. */
+enum { PART_SHIFT = 40 };
 
 void pf_stage_run_pack(const struct pf_stage_run *run, uint8_t out[PF_RUN_BYTES])
 {
     struct pf_wire wire = pf_wire_over(out, PF_RUN_BYTES);
+    uint32_t kind = (run->zero ? ZERO_RUN : 0) | (run->in_parts ? PART_RUN : 0);
     pf_put_u32(&wire, run->region);
-    pf_put_u32(&wire, run->pages | (run->zero ? (uint32_t)ZERO_RUN : 0));
-    pf_put_u64(&wire, run->first);
+    pf_put_u32(&wire, run->pages | kind);
+    pf_put_u64(&wire, run->first | (uint64_t)run->part << PART_SHIFT);
 }
 
 void pf_stage_run_unpack(const uint8_t in[PF_RUN_BYTES], struct pf_stage_run *run)
@@ -122,7 +128,10 @@ void pf_stage_run_unpack(const uint8_t in[PF_RUN_BYTES], struct pf_stage_run *ru
     struct pf_wire wire = pf_wire_over(copy, sizeof copy);
     run->region = pf_get_u32(&wire);
     uint32_t pages = pf_get_u32(&wire);
-    run->first = pf_get_u64(&wire);
-    run->zero = pages & (uint32_t)ZERO_RUN;
-    run->pages = pages & ~(uint32_t)ZERO_RUN;
+    uint64_t first = pf_get_u64(&wire);
+    run->zero = pages & ZERO_RUN;
+    run->in_parts = pages & PART_RUN;
+    run->pages = pages & (uint32_t)PF_RUN_PAGES_MAX;
+    run->first = first & ((UINT64_C(1) << PART_SHIFT) - 1);
+    run->part = (uint32_t)(first >> PART_SHIFT);
 }

@@ -42,7 +42,7 @@ enum pf_message_type {
     PF_MSG_ERROR,     /* both: the session ends; code, sentence */
     PF_MSG_PING,      /* both: still here */
     PF_MSG_HELLO,     /* S: job name, number of regions and of state pieces, bytes, rails, flags */
-    PF_MSG_REGION,    /* S: one region: id, name, bytes, page size, flags, address */
+    PF_MSG_REGION,    /* S: one region: id, name, bytes, page size, flags, address, populated */
     PF_MSG_STATES,    /* S: the lengths of the state pieces */
     PF_MSG_ACCEPTED,  /* D: all of it fits */
     PF_MSG_ARENA,     /* D: where slots and stages are, and their keys */
@@ -58,6 +58,7 @@ enum pf_message_type {
     PF_MSG_THREADS,   /* D: how long each thread of the job was blocked; before COMPLETE */
     PF_MSG_LATENCY,   /* D: a histogram of all these waits; before COMPLETE */
     PF_MSG_KEYS,      /* S: where unsent pages can be read, before STATE; only if it is pulled */
+    PF_MSG_LANDING,   /* D: before ARENA: a region is placed in place: where, and its keys */
     PF_MSG_TYPE_END
 };
 
@@ -210,12 +211,17 @@ static inline struct pf_stage_imm pf_stage_from_imm(uint32_t imm)
 
 enum { PF_STAGE_GENERATION_MASK = 1023 };
 
+/* Pages; or parts of one host page that is larger than a stage, each of a stage's size. */
 struct pf_stage_run {
     uint32_t region;
-    uint32_t pages; /* up to 2^31 - 1 */
-    uint64_t first;
+    uint32_t pages; /* or parts; up to PF_RUN_PAGES_MAX */
+    uint64_t first; /* the page, or the first of them: 40 bits */
+    uint32_t part;  /* the first part: 24 bits */
+    bool in_parts;
     bool zero; /* no data in the stage: all zero */
 };
+
+enum { PF_RUN_PAGES_MAX = (1 << 30) - 1 };
 
 /* Where a header of `runs` runs begins in its stage. */
 static inline size_t pf_stage_header_at(unsigned runs)

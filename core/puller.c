@@ -65,7 +65,7 @@ static struct pf_run claim_next(struct pf_puller *puller)
     for (unsigned tried = 0; puller->fetch->count && tried <= puller->fetch->count;) {
         struct pf_pageset *unsent = &puller->fetch->regions[cursor->region].unsent;
         unsigned shift = puller->arrival->list[cursor->region].region->page_shift;
-        size_t most = bytes >> shift;
+        size_t most = bytes >> shift ? bytes >> shift : 1;
         struct pf_run run = pf_pageset_next_upto(unsent, cursor->page, most);
         if (run.pages == 0) {
             pf_background_next_region(cursor, puller->fetch->count);
@@ -111,16 +111,6 @@ static int read_all(struct pf_puller *puller)
 
 /* ---- placing --------------------------------------------------------------------------------- */
 
-/* How many of the pages at p are of the same kind, all zero or not, as the first. */
-static size_t same_kind(const char *p, size_t page_size, size_t pages, bool *zero)
-{
-    size_t n = 1;
-    *zero = pf_all_zero(p, page_size);
-    while (n < pages && pf_all_zero(p + n * page_size, page_size) == *zero)
-        n++;
-    return n;
-}
-
 static int place_piece(struct pf_pull *piece)
 {
     struct pf_puller *puller = piece->puller;
@@ -129,7 +119,7 @@ static int place_piece(struct pf_pull *piece)
     for (size_t done = 0; done < piece->run.pages;) {
         const char *from = piece->memory + done * page_size;
         bool zero;
-        size_t pages = same_kind(from, page_size, piece->run.pages - done, &zero);
+        size_t pages = pf_same_kind(from, page_size, piece->run.pages - done, &zero);
         struct pf_placing placing = {
             .region = piece->region,
             .run = {piece->run.first + done, pages},
@@ -192,11 +182,17 @@ static void measure(struct pf_puller *puller)
 {
     const struct pf_options *options = puller->session->options;
     const struct pf_caps *caps = &puller->port->lane->device->caps;
-    size_t all = options->stages * options->stage_size;
-    puller->piece_bytes = options->stage_size < PIECE_BYTES ? options->stage_size : PIECE_BYTES;
-    size_t count = all / puller->piece_bytes;
+    /* A host page is read whole. */
+    size_t largest = pf_arrival_largest_copied(puller->arrival);
+    size_t stage_size = pf_options_stage_size(options, largest);
+    puller->piece_bytes = stage_size < PIECE_BYTES ? stage_size : PIECE_BYTES;
+    if (puller->piece_bytes < largest)
+        puller->piece_bytes = largest;
+    size_t count = options->stages * stage_size / puller->piece_bytes;
     if (count > PIECES_MAX)
         count = PIECES_MAX;
+    if (count < 2)
+        count = 2;
     puller->count = count < caps->max_depth ? (unsigned)count : caps->max_depth;
     puller->memory_bytes = puller->count * puller->piece_bytes;
 }

@@ -4,6 +4,7 @@
 #define PF_CORE_REGION_H
 
 #include "base/why.h"
+#include "pageferry.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,9 +22,11 @@ struct pf_region {
     char *addr;
     size_t bytes;        /* a multiple of the page size */
     unsigned page_shift; /* of the host page */
-    unsigned flags;      /* FERRY_FIXED_ADDR, ... */
+    unsigned flags;      /* FERRY_FIXED_ADDR, FERRY_SHARED */
     bool owned;          /* mapped by us, unmapped by us */
     bool foreign;        /* in another process's memory: addr is NULL */
+    int fd;              /* FERRY_SHARED: the file that it maps, a descriptor of our own */
+    uint64_t offset;     /* and where in it the region begins */
 };
 
 struct pf_regions {
@@ -47,13 +50,36 @@ static inline char *pf_region_page(const struct pf_region *region, size_t page)
     return region->addr + (page << region->page_shift);
 }
 
-/* Map zeroed memory for a new region. -EINVAL, -EEXIST, -ENOSPC (too many regions), -ENOMEM. */
-int pf_regions_map(struct pf_regions *regions, const char *name, size_t bytes, unsigned flags,
-                   struct pf_region **region, struct pf_why *why);
+static inline bool pf_region_shared(const struct pf_region *region)
+{
+    return region->flags & FERRY_SHARED;
+}
 
-/* Make existing page-aligned memory a region. */
+static inline bool pf_region_huge(const struct pf_region *region)
+{
+    return region->page_shift > PF_PAGE_SHIFT;
+}
+
+/*
+ * Map zeroed memory for a new region; page_size as in ferry_job_alloc(). -EINVAL, -EEXIST, -ENOSPC
+ * (too many regions), -ENOMEM (also when the pool of huge pages is too small).
+ */
+int pf_regions_map(struct pf_regions *regions, const char *name, size_t bytes, size_t page_size,
+                   unsigned flags, struct pf_region **region, struct pf_why *why);
+
+/* Make existing private memory, aligned to its page size, a region. */
 int pf_regions_add(struct pf_regions *regions, const char *name, void *addr, size_t bytes,
-                   struct pf_why *why);
+                   unsigned page_shift, struct pf_why *why);
+
+/*
+ * Make a shared mapping of a memfd a region. The descriptor is duplicated; the file is sealed
+ * against shrinking where it allows seals. -EINVAL if addr is no such mapping.
+ */
+int pf_regions_add_file(struct pf_regions *regions, const char *name, void *addr, size_t bytes,
+                        int fd, uint64_t offset, struct pf_why *why);
+
+/* Is the file of a shared region still as long as the region needs? 0 for others. */
+int pf_region_check_file(const struct pf_region *region, struct pf_why *why);
 
 /* A region whose memory is another process's: a home target shows it (core/target.h). */
 int pf_regions_add_foreign(struct pf_regions *regions, const char *name, size_t bytes,

@@ -10,7 +10,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { RECEIVE_BYTES = 32, MESSAGE_BYTES = 32 };
+enum {
+    RECEIVE_BYTES = 32,
+    MESSAGE_BYTES = 32,
+    /* Slots are locked memory: no more than this where host pages are large, but two of them, or
+     * one that is larger than this by itself. */
+    SLOT_MEMORY = 64 << 20,
+};
 
 static void fail(struct pf_requests *requests, int status)
 {
@@ -34,13 +40,18 @@ static void release(struct pf_slot *slot)
     free_if_idle(slot);
 }
 
+static size_t page_size(const struct pf_slot *slot)
+{
+    return pf_region_page_size(slot->requests->arrival->list[slot->placing.region].region);
+}
+
 /* Pull mode: the page itself, straight from this thread. */
 static int post_read(struct pf_slot *slot)
 {
     struct pf_requests *requests = slot->requests;
     struct pf_remote_place place =
         pf_fetch_place(requests->fetch, slot->placing.region, slot->placing.run.first);
-    struct pf_sge sge = {requests->pages_mr, slot->page, PF_PAGE_SIZE};
+    struct pf_sge sge = {requests->pages_mr, slot->page, page_size(slot)};
     return pf_read(requests->session->urgent.endpoint, &sge, 1, place.address,
                    &place.extent->urgent, &slot->op);
 }
@@ -177,7 +188,7 @@ static void page_read(struct pf_op *op, int status, size_t bytes)
     slot->sending = false;
     if (status == 0) {
         pf_count(&slot->requests->session->counters->sent_bytes, bytes);
-        page_here(slot, pf_all_zero(slot->page, PF_PAGE_SIZE));
+        page_here(slot, pf_all_zero(slot->page, page_size(slot)));
     } else if (status != -ECANCELED)
         fail(slot->requests,
              pf_why(&slot->requests->why, status, "a page could not be read from the source: %s",
@@ -287,7 +298,7 @@ static void lay_out(struct pf_requests *requests)
         slot->requests = requests;
         slot->index = (uint16_t)i;
         slot->op.done = requests->session->pull ? page_read : request_done;
-        slot->page = requests->pages + (size_t)i * PF_PAGE_SIZE;
+        slot->page = requests->pages + i * requests->slot_size;
         slot->message = at;
         at += MESSAGE_BYTES;
         pf_list_append(&requests->free, &slot->link);
@@ -299,34 +310,52 @@ static void lay_out(struct pf_requests *requests)
     }
 }
 
+static size_t slot_bytes(const struct pf_requests *requests)
+{
+    return requests->count * requests->slot_size;
+}
+
+static void choose_slots(struct pf_requests *requests)
+{
+    unsigned depth = pf_session_device(requests->session)->caps.max_depth;
+    requests->slot_size = pf_arrival_largest_copied(requests->arrival);
+    size_t room = (size_t)SLOT_MEMORY / requests->slot_size;
+    if (room < 2)
+        room = requests->slot_size > SLOT_MEMORY ? 1 : 2;
+    requests->count = requests->session->options->slots;
+    /* Each slot and each tray needs a receive. */
+    if (requests->count + requests->trays.count > depth)
+        requests->count = depth - requests->trays.count;
+    if (requests->count > room)
+        requests->count = (unsigned)room;
+    requests->receive_count = requests->count + requests->trays.count;
+}
+
 int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
                      struct pf_arrival *arrival)
 {
     memset(requests, 0, sizeof *requests);
     requests->session = session;
     requests->arrival = arrival;
-    requests->count = session->options->slots;
     int error = pf_trays_open(&requests->trays, session, arrival);
     if (error)
         return error;
-    /* Each slot and each tray needs a receive. */
-    if (requests->count + requests->trays.count > pf_session_device(session)->caps.max_depth)
-        requests->count = pf_session_device(session)->caps.max_depth - requests->trays.count;
-    requests->receive_count = requests->count + requests->trays.count;
+    choose_slots(requests);
     pf_list_init(&requests->free);
     pf_list_init(&requests->filled);
     requests->buffer_bytes =
         (size_t)requests->count * MESSAGE_BYTES + (size_t)requests->receive_count * RECEIVE_BYTES;
     requests->slots = calloc(requests->count, sizeof *requests->slots);
     requests->receives = calloc(requests->receive_count, sizeof *requests->receives);
-    requests->pages = pf_map_locked((size_t)requests->count * PF_PAGE_SIZE);
+    requests->pages = pf_map_locked(slot_bytes(requests));
     requests->buffers = pf_map_locked(requests->buffer_bytes);
     if (!requests->slots || !requests->receives || !requests->pages || !requests->buffers)
-        return pf_why(&session->why, -ENOMEM, "no memory for %u slots", requests->count);
+        return pf_why(&session->why, -ENOMEM, "no memory for %u slots of %zu bytes",
+                      requests->count, requests->slot_size);
     lay_out(requests);
-    error = pf_mr_reg(
-        pf_session_device(session), requests->pages, (size_t)requests->count * PF_PAGE_SIZE,
-        session->pull ? PF_LOCAL_WRITE : PF_REMOTE_WRITE, &requests->pages_mr, &session->why);
+    error = pf_mr_reg(pf_session_device(session), requests->pages, slot_bytes(requests),
+                      session->pull ? PF_LOCAL_WRITE : PF_REMOTE_WRITE, &requests->pages_mr,
+                      &session->why);
     return error ? error
                  : pf_mr_reg(pf_session_device(session), requests->buffers, requests->buffer_bytes,
                              PF_LOCAL_WRITE, &requests->buffers_mr, &session->why);
@@ -351,7 +380,7 @@ void pf_requests_close(struct pf_requests *requests)
     if (requests->buffers_mr)
         pf_mr_dereg(requests->buffers_mr);
     if (requests->pages)
-        munmap(requests->pages, (size_t)requests->count * PF_PAGE_SIZE);
+        munmap(requests->pages, slot_bytes(requests));
     if (requests->buffers)
         munmap(requests->buffers, requests->buffer_bytes);
     free(requests->slots);

@@ -62,6 +62,7 @@ struct pf_requests {
     struct pf_wish wishes[PF_WISHES_MAX];
     unsigned wish_head, wish_count;
     char *pages; /* the slots */
+    size_t slot_size;
     uint8_t *buffers;
     size_t buffer_bytes;
     struct pf_mr *pages_mr, *buffers_mr;

@@ -8,7 +8,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUDGET = 32, RECEIVE_BYTES = 32, MESSAGE_BYTES = 32, NOTES_MANY = PF_NOTES_MAX / 2 };
+enum {
+    BUDGET = 32,
+    RECEIVE_BYTES = 32,
+    MESSAGE_BYTES = 32,
+    NOTES_MANY = PF_NOTES_MAX / 2,
+    FIRST_RAIL = 0, /* whose device the urgent lane is on */
+};
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
@@ -32,26 +38,76 @@ static int post_mark(struct pf_answer_send *send)
 }
 
 /* The page straight from the job's memory, or through the bounce page while it isn't registered. */
-static int post_page(struct pf_answer_send *send)
+static struct pf_sge page_memory(const struct pf_answer_send *send)
 {
     struct pf_responder *responder = send->responder;
     const struct pf_source_region *source = &responder->memory->regions[send->request.region];
     size_t page_size = pf_region_page_size(source->region);
-    char *page = pf_region_page(source->region, send->request.page);
     size_t covered;
     struct pf_sge sge = {
-        .mr = pf_source_memory_mr(source, 0, send->request.page, &covered),
-        .addr = page,
+        .mr = pf_source_memory_mr(source, FIRST_RAIL, send->request.page, &covered),
+        .addr = pf_region_page(source->region, send->request.page),
         .len = page_size,
     };
     if (!sge.mr) {
-        memcpy(send->bounce, page, page_size);
+        memcpy(send->bounce, sge.addr, page_size);
         sge.mr = responder->mr;
         sge.addr = send->bounce;
     }
-    uint64_t slot = responder->slots_addr + (uint64_t)send->request.slot * responder->slot_size;
-    return pf_write_imm(responder->session->urgent.endpoint, &sge, 1, slot, &responder->slots_key,
-                        pf_answer_to_imm(answer_fields(send)), &send->op);
+    return sge;
+}
+
+/* Into the slot, or into the region itself. */
+static uint64_t page_target(const struct pf_answer_send *send, const struct pf_rkey **key)
+{
+    const struct pf_responder *responder = send->responder;
+    const struct pf_page_request *request = &send->request;
+    const struct pf_landing *landing = &responder->landings[request->region];
+    *key = landing->in_place ? &landing->urgent : &responder->slots_key;
+    if (!landing->in_place)
+        return responder->slots_addr + request->slot * (uint64_t)responder->slot_size;
+    return landing->addr +
+           (request->page << responder->memory->regions[request->region].region->page_shift);
+}
+
+/* What is left of the page, or as much of it as one message holds. */
+static int post_page(struct pf_answer_send *send)
+{
+    const struct pf_responder *responder = send->responder;
+    const struct pf_caps *caps = &pf_session_device(responder->session)->caps;
+    struct pf_endpoint *endpoint = responder->session->urgent.endpoint;
+    const struct pf_rkey *key;
+    struct pf_sge sge = page_memory(send);
+    uint64_t remote = page_target(send, &key) + send->sent;
+    sge.addr = (char *)sge.addr + send->sent;
+    sge.len -= send->sent;
+    if (sge.len > caps->max_message) {
+        sge.len = caps->max_message;
+        return pf_write(endpoint, &sge, 1, remote, key, &send->op);
+    }
+    /* The immediate speaks for the writes before it only where these are ordered. */
+    if (send->sent > 0 && !caps->ordered_writes && !send->flushed)
+        return pf_flush(endpoint, &send->op);
+    return pf_write_imm(endpoint, &sge, 1, remote, key, pf_answer_to_imm(answer_fields(send)),
+                        &send->op);
+}
+
+/* One operation of a large page is done; true if more are to come. */
+static bool has_more(struct pf_answer_send *send)
+{
+    const struct pf_responder *responder = send->responder;
+    const struct pf_caps *caps = &pf_session_device(responder->session)->caps;
+    if (send->status != PF_ANSWER_DATA)
+        return false;
+    size_t left =
+        pf_region_page_size(responder->memory->regions[send->request.region].region) - send->sent;
+    if (left > caps->max_message)
+        send->sent += caps->max_message;
+    else if (send->sent > 0 && !caps->ordered_writes && !send->flushed)
+        send->flushed = true;
+    else
+        return false;
+    return true;
 }
 
 static void post_answer(struct pf_answer_send *send)
@@ -82,6 +138,10 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
 {
     (void)bytes;
     struct pf_answer_send *send = pf_container_of(op, struct pf_answer_send, op);
+    if (status == 0 && has_more(send)) {
+        post_answer(send);
+        return;
+    }
     pf_list_append(&send->responder->free, &send->link);
     if (status && status != -ECANCELED)
         pf_worker_fail(&send->responder->worker, status, "an answer to a page request failed");
@@ -103,15 +163,26 @@ static bool request_fits(const struct pf_responder *responder,
 }
 
 /* The mover whose stripe it is goes on behind the page, and all of them are careful. */
-static void give_hints(struct pf_responder *responder, const struct pf_page_request *request)
+static void give_hints(struct pf_responder *responder, unsigned region, size_t page)
 {
-    const struct pf_source_region *source = &responder->memory->regions[request->region];
-    unsigned own = pf_stripes_rail(&source->stripes, request->page);
+    const struct pf_source_region *source = &responder->memory->regions[region];
+    unsigned own = pf_stripes_rail(&source->stripes, page < source->unsent.pages ? page : 0);
     for (unsigned i = 0; i < responder->session->rail_count; i++)
         if (i == own)
-            pf_hint_give(&responder->hints[i], request->region, request->page);
+            pf_hint_give(&responder->hints[i], region, page);
         else
             pf_hint_warn(&responder->hints[i]);
+}
+
+/* Can the page be sent from here? A huge page has no bounce buffer: it has to be registered. */
+static bool is_sendable(struct pf_responder *responder, const struct pf_page_request *request)
+{
+    const struct pf_source_region *source = &responder->memory->regions[request->region];
+    size_t covered;
+    if (!pf_region_huge(source->region))
+        return true;
+    pf_source_memory_prepare(responder->memory, request->region, FIRST_RAIL, request->page);
+    return pf_source_memory_mr(source, FIRST_RAIL, request->page, &covered) != NULL;
 }
 
 /*
@@ -123,11 +194,17 @@ static uint8_t claim(struct pf_responder *responder, const struct pf_page_reques
     struct pf_source_region *source = &responder->memory->regions[request->region];
     struct pf_counters *counters = responder->session->counters;
     pf_count(&counters->requests, 1);
+    if (!is_sendable(responder, request)) {
+        /* The mover's bounce buffer takes it, part by part: it is next there. */
+        give_hints(responder, request->region, (size_t)request->page - 1);
+        pf_count(&counters->elsewhere, 1);
+        return PF_ANSWER_ELSEWHERE;
+    }
     if (!pf_pageset_remove(&source->unsent, request->page)) {
         pf_count(&counters->elsewhere, 1);
         return PF_ANSWER_ELSEWHERE;
     }
-    give_hints(responder, request);
+    give_hints(responder, request->region, (size_t)request->page);
     if (pf_all_zero(pf_region_page(source->region, request->page),
                     pf_region_page_size(source->region))) {
         pf_count(&counters->zero_pages, 1);
@@ -155,6 +232,8 @@ static int serve(struct pf_responder *responder, const struct pf_page_request *r
                       "the destination has more requests open than slots");
     struct pf_answer_send *send = pf_container_of(item, struct pf_answer_send, link);
     send->request = *request;
+    send->sent = 0;
+    send->flushed = false;
     send->status = claim(responder, request);
     post_answer(send);
     pf_prefetch_note(&responder->prefetch, request);
@@ -281,8 +360,9 @@ int pf_responder_post_receives(struct pf_responder *responder)
 }
 
 void pf_responder_aim(struct pf_responder *responder, uint64_t addr, const struct pf_rkey *key,
-                      size_t slot_size)
+                      size_t slot_size, const struct pf_landing *landings)
 {
+    responder->landings = landings;
     responder->slots_addr = addr;
     responder->slots_key = *key;
     responder->slot_size = slot_size;
@@ -299,7 +379,7 @@ int pf_responder_start(struct pf_responder *responder, struct pf_source_memory *
         .fd_count = 1,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
     };
-    int error = pf_prefetch_start(&responder->prefetch, memory);
+    int error = pf_prefetch_start(&responder->prefetch, memory, responder->landings);
     if (error)
         return error;
     return pf_worker_start(&responder->worker, "pf-responder", responder_run, responder);

@@ -7,6 +7,7 @@
 #define PF_CORE_RESPONDER_H
 
 #include "core/background.h"
+#include "core/landing.h"
 #include "core/prefetch.h"
 #include "core/session.h"
 #include "core/source_memory.h"
@@ -29,7 +30,9 @@ struct pf_answer_send {
     struct pf_page_request request;
     uint8_t status;   /* enum pf_answer_status */
     uint8_t *message; /* for those that are sends */
-    uint8_t *bounce;  /* one page */
+    uint8_t *bounce;  /* one base page */
+    size_t sent;      /* bytes of the page that are written; a large one goes in several writes */
+    bool flushed;     /* and where writes are not ordered, are known to have landed */
 };
 
 struct pf_responder {
@@ -40,6 +43,7 @@ struct pf_responder {
     unsigned slots;
     size_t slot_size;
     uint64_t slots_addr;
+    const struct pf_landing *landings; /* one for each region */
     struct pf_rkey slots_key;
     uint8_t *buffers; /* receives, messages and bounce pages */
     size_t buffer_bytes;
@@ -57,7 +61,7 @@ int pf_responder_post_receives(struct pf_responder *responder);
 
 /* The destination's word where the slots are. */
 void pf_responder_aim(struct pf_responder *responder, uint64_t addr, const struct pf_rkey *key,
-                      size_t slot_size);
+                      size_t slot_size, const struct pf_landing *landings);
 
 /* Take the urgent lane over and answer until stopped or failed. */
 int pf_responder_start(struct pf_responder *responder, struct pf_source_memory *memory);

@@ -342,7 +342,7 @@ int pf_session_poll(struct pf_session *session, struct pf_message *message)
     return got < 0 ? channel_broke(session, got) : 0;
 }
 
-int pf_session_expect(struct pf_session *session, unsigned type, struct pf_message *message)
+int pf_session_next(struct pf_session *session, struct pf_message *message)
 {
     int got;
     while ((got = pf_session_poll(session, message)) == 0) {
@@ -350,10 +350,16 @@ int pf_session_expect(struct pf_session *session, unsigned type, struct pf_messa
         if (error)
             return error;
     }
-    if (got > 0 && message->type != type)
+    return got < 0 ? got : 0;
+}
+
+int pf_session_expect(struct pf_session *session, unsigned type, struct pf_message *message)
+{
+    int error = pf_session_next(session, message);
+    if (!error && message->type != type)
         return pf_why(&session->why, -EPROTO, "the peer sent %s where %s was due",
                       pf_message_name(message->type), pf_message_name(type));
-    return got < 0 ? got : 0;
+    return error;
 }
 
 int pf_session_check(struct pf_session *session, const struct pf_message *message)

@@ -103,6 +103,9 @@ int pf_session_say(struct pf_session *session, unsigned type);
  */
 int pf_session_poll(struct pf_session *session, struct pf_message *message);
 
+/* Wait for the next message, of any type. 0 or -errno. */
+int pf_session_next(struct pf_session *session, struct pf_message *message);
+
 /* Wait for a message of one type; anything else is -EPROTO. */
 int pf_session_expect(struct pf_session *session, unsigned type, struct pf_message *message);
 

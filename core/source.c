@@ -4,10 +4,12 @@
  * page is there. One function a step; pf_source_thread() runs them in order.
  */
 #include "core/source.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/blocked_report.h"
 #include "core/exit_status.h"
+#include "core/populated.h"
 #include "core/progress.h"
 
 #include <stdlib.h>
@@ -42,7 +44,12 @@ static int describe_region(struct pf_source *source, unsigned id)
 {
     const struct pf_region *region = &source->job->regions.list[id];
     struct pf_wire payload;
-    int error = pf_session_begin(&source->session, &payload);
+    uint64_t populated = 0; /* asked of shared regions only: it decides how they are placed */
+    int error = pf_region_check_file(region, &source->session.why);
+    if (!error && pf_region_shared(region))
+        error = pf_populated_bytes(region, &populated, &source->session.why);
+    if (!error)
+        error = pf_session_begin(&source->session, &payload);
     if (error)
         return error;
     pf_put_u32(&payload, id);
@@ -51,6 +58,7 @@ static int describe_region(struct pf_source *source, unsigned id)
     pf_put_u32(&payload, region->page_shift);
     pf_put_u32(&payload, region->flags);
     pf_put_u64(&payload, (uintptr_t)region->addr);
+    pf_put_u64(&payload, populated);
     return pf_session_commit(&source->session, PF_MSG_REGION, &payload);
 }
 
@@ -387,6 +395,8 @@ static void close_source(struct pf_source *source)
         pf_mover_close(&source->movers[i]);
     pf_source_keys_close(&source->keys);
     pf_source_memory_close(&source->memory);
+    free(source->landings);
+    source->landings = NULL;
     pf_session_close(session);
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/attendant.h"
 #include "core/job.h"
+#include "core/landing.h"
 #include "core/mover.h"
 #include "core/responder.h"
 #include "core/session.h"
@@ -18,6 +19,7 @@ struct pf_source {
     struct ferry_job *job;
     struct pf_session session;
     struct pf_source_memory memory;
+    struct pf_landing *landings; /* the destination's word: one for each region */
     struct pf_responder responder;
     struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */
     struct pf_source_keys keys;           /* pull mode: instead of these */

@@ -5,6 +5,7 @@
 #include "core/source.h"
 #include "pageferry.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -172,7 +173,7 @@ static int aim_mover(struct pf_source *source, unsigned rail, struct pf_wire *pa
     uint64_t stages_addr = pf_get_u64(payload);
     pf_get_bytes(payload, packed, sizeof packed);
     int error = pf_rkey_unpack(source->session.rails[rail].bulk.endpoint, packed, &key);
-    pf_mover_aim(&source->movers[rail], stages_addr, &key);
+    pf_mover_aim(&source->movers[rail], stages_addr, &key, source->landings);
     return error;
 }
 
@@ -188,6 +189,38 @@ static int aim_prefetch(struct pf_source *source, struct pf_wire *payload)
     return error;
 }
 
+/* Landings as long as they come; what follows them is the arena. */
+static int take_landings(struct pf_source *source, struct pf_message *arena)
+{
+    struct pf_session *session = &source->session;
+    unsigned count = source->job->regions.count;
+    source->landings = calloc(count ? count : 1, sizeof *source->landings);
+    if (!source->landings)
+        return pf_why(&session->why, -ENOMEM, "no memory for the region table");
+    for (;;) {
+        int error = pf_session_next(session, arena);
+        if (!error && arena->type == PF_MSG_LANDING)
+            error = pf_landing_take(source->landings, count, session, arena);
+        else if (!error && arena->type != PF_MSG_ARENA)
+            error = pf_why(&session->why, -EPROTO, "the peer sent %s where %s was due",
+                           pf_message_name(arena->type), pf_message_name(PF_MSG_ARENA));
+        if (error || arena->type == PF_MSG_ARENA)
+            return error;
+    }
+}
+
+/* The largest page that goes to a slot. */
+static size_t slot_needed(const struct pf_source *source)
+{
+    size_t needed = PF_PAGE_SIZE;
+    for (unsigned i = 0; i < source->job->regions.count; i++) {
+        size_t page_size = pf_region_page_size(&source->job->regions.list[i]);
+        if (!source->landings[i].in_place && page_size > needed)
+            needed = page_size;
+    }
+    return needed;
+}
+
 int pf_source_take_aim(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
@@ -196,19 +229,19 @@ int pf_source_take_aim(struct pf_source *source)
     uint8_t packed[PF_RKEY_BYTES];
     if (session->pull)
         return 0;
-    int error = pf_session_expect(session, PF_MSG_ARENA, &message);
+    int error = take_landings(source, &message);
     if (error)
         return error;
     uint64_t slots_addr = pf_get_u64(&message.payload);
     uint32_t slot_size = pf_get_u32(&message.payload);
     pf_get_bytes(&message.payload, packed, sizeof packed);
     error = pf_rkey_unpack(session->urgent.endpoint, packed, &key);
-    pf_responder_aim(&source->responder, slots_addr, &key, slot_size);
+    pf_responder_aim(&source->responder, slots_addr, &key, slot_size, source->landings);
     for (unsigned i = 0; i < session->rail_count && !error; i++)
         error = aim_mover(source, i, &message.payload);
     if (!error)
         error = aim_prefetch(source, &message.payload);
-    if (error || slot_size < PF_PAGE_SIZE)
+    if (error || slot_size < slot_needed(source))
         return pf_why(&session->why, -EPROTO, "the destination sent unusable keys");
     return pf_session_check(session, &message);
 }

@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 /*
- * A run shorter than this is not worth a registration: it goes through the bounce buffers. Runs are
- * never joined over a gap, since pinning a page that was never touched would make it exist.
+ * A run shorter than this many base pages is not worth a registration: it goes through the bounce
+ * buffers. Runs are never joined over a gap, since pinning a page that was never touched would make
+ * it exist.
  */
 enum { SHORT_RUN = 16, EXTENTS_MAX = PF_CHUNK_BYTES / PF_PAGE_SIZE / SHORT_RUN };
 
@@ -98,6 +99,8 @@ static int open_region(struct pf_source_memory *memory, struct pf_source_region 
 {
     source->region = region;
     source->chunk_pages = PF_CHUNK_BYTES >> region->page_shift;
+    if (source->chunk_pages == 0)
+        source->chunk_pages = 1;
     source->chunk_count = (pf_region_pages(region) + source->chunk_pages - 1) / source->chunk_pages;
     int error = pf_pageset_init(&source->unsent, pf_region_pages(region));
     if (error)
@@ -221,7 +224,7 @@ static struct pf_extents *register_chunk(struct pf_source_region *source, struct
         if (run.pages == 0 || run.first >= to)
             break;
         size_t end = run.first + run.pages < to ? run.first + run.pages : to;
-        if (end - run.first >= SHORT_RUN &&
+        if ((end - run.first) << (source->region->page_shift - PF_PAGE_SHIFT) >= SHORT_RUN &&
             !add_extent(extents, device, source->region, run.first, end - run.first))
             break;
         from = end;
@@ -244,7 +247,10 @@ void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, 
     if (to > source->unsent.pages)
         to = source->unsent.pages;
     struct pf_extents *extents = register_chunk(source, memory->rails.devices[rail], from, to);
-    atomic_store_explicit(&own->chunks[chunk], extents, memory_order_release);
+    struct pf_extents *none = NULL;
+    if (!atomic_compare_exchange_strong_explicit(&own->chunks[chunk], &none, extents,
+                                                 memory_order_acq_rel, memory_order_acquire))
+        close_chunk(extents); /* somebody else was faster */
 }
 
 struct pf_mr *pf_source_memory_mr(const struct pf_source_region *source, unsigned rail, size_t page,

@@ -79,9 +79,9 @@ uint64_t pf_source_memory_unsent(struct pf_source_memory *memory);
 void pf_source_memory_return(struct pf_source_memory *memory, unsigned region, struct pf_run run);
 
 /*
- * Register the chunk that holds a page with a rail's device, if it isn't yet. One thread (the
- * rail's mover) only. A chunk that can't be registered stays so; its pages go through bounce
- * buffers.
+ * Register the chunk that holds a page with a rail's device, if it isn't yet. Any thread; that of
+ * the urgent lane does it for huge pages only, which are pinned in one step each, where 4 KiB pages
+ * go through a bounce buffer. A chunk that can't be registered stays so.
  */
 void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, unsigned rail,
                               size_t page);

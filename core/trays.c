@@ -64,6 +64,9 @@ static int next_run(struct pf_trays *trays, struct pf_tray *tray)
     pf_stage_run_unpack(runs + (size_t)tray->runs_done++ * PF_RUN_BYTES, &run);
     if (!pf_arrival_fits(trays->arrival, &run, trays->size - tray->used))
         return -EPROTO;
+    /* What is in a tray is copied: into a region in place it can't be. */
+    if (trays->arrival->list[run.region].in_place && !run.zero)
+        return -EPROTO;
     tray->placing = (struct pf_placing){
         .region = run.region,
         .run = {run.first, run.pages},

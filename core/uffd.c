@@ -83,16 +83,18 @@ void pf_uffd_close(struct pf_uffd *uffd)
     uffd->fd = -1;
 }
 
-int pf_uffd_register(const struct pf_uffd *uffd, void *addr, size_t bytes, bool *zeropage)
+int pf_uffd_register(const struct pf_uffd *uffd, void *addr, size_t bytes, bool minor,
+                     bool *zeropage)
 {
     struct uffdio_register request = {
         .range = {.start = (uintptr_t)addr, .len = bytes},
-        .mode = UFFDIO_REGISTER_MODE_MISSING,
+        .mode = UFFDIO_REGISTER_MODE_MISSING | (minor ? UFFDIO_REGISTER_MODE_MINOR : 0),
     };
     if (ioctl(uffd->fd, UFFDIO_REGISTER, &request) < 0)
         return -errno;
     *zeropage = request.ioctls & 1ull << _UFFDIO_ZEROPAGE;
-    uint64_t needed = 1ull << _UFFDIO_COPY | 1ull << _UFFDIO_WAKE;
+    uint64_t needed =
+        1ull << _UFFDIO_COPY | 1ull << _UFFDIO_WAKE | (minor ? 1ull << _UFFDIO_CONTINUE : 0);
     if ((request.ioctls & needed) == needed)
         return 0;
     pf_uffd_unregister(uffd, addr, bytes);
@@ -160,6 +162,20 @@ int pf_uffd_zero(const struct pf_uffd *uffd, void *to, size_t bytes, size_t *don
     return result;
 }
 
+int pf_uffd_continue(const struct pf_uffd *uffd, void *to, size_t bytes, size_t *done)
+{
+    int result;
+    *done = 0;
+    do {
+        struct uffdio_continue request = {
+            .range = {.start = (uintptr_t)to + *done, .len = bytes - *done},
+        };
+        int error = ioctl(uffd->fd, UFFDIO_CONTINUE, &request) < 0 ? errno : 0;
+        result = judge(error ? request.mapped : (int64_t)request.range.len, error, bytes, done);
+    } while (result == -EINPROGRESS);
+    return result == -EFAULT ? PF_PLACED_HOLE : result;
+}
+
 int pf_uffd_wake(const struct pf_uffd *uffd, void *addr, size_t bytes)
 {
     struct uffdio_range range = {.start = (uintptr_t)addr, .len = bytes};
@@ -201,7 +217,7 @@ int pf_uffd_probe(const struct pf_uffd *uffd, struct pf_why *why)
     /* Under mlockall(MCL_FUTURE) it is born locked and populated. */
     munlock(scratch, BYTES);
     madvise(scratch, BYTES, MADV_DONTNEED);
-    int error = pf_uffd_register(uffd, scratch, BYTES, &zeropage);
+    int error = pf_uffd_register(uffd, scratch, BYTES, false, &zeropage);
     if (error) {
         pf_why(why, error, "the kernel can't register a range with userfaultfd: %s",
                strerror(-error));

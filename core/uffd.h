@@ -24,7 +24,8 @@ enum pf_placed {
     PF_PLACED_EXISTS, /* the page at *done was there already: skip it */
     PF_PLACED_AGAIN,  /* the mapping is changing: a queued event has to be read first */
     /* Nothing is mapped (any more) at *done, or the range is not inside one mapping. */
-    PF_PLACED_UNMAPPED
+    PF_PLACED_UNMAPPED,
+    PF_PLACED_HOLE, /* CONTINUE: the file has no page at *done */
 };
 
 /* Every UFFD_FEATURE_* that the kernel has, asked on a descriptor of its own. As pf_uffd_open(). */
@@ -46,10 +47,13 @@ void pf_uffd_close(struct pf_uffd *uffd);
 int pf_uffd_probe(const struct pf_uffd *uffd, struct pf_why *why);
 
 /*
- * Register a range for missing faults. *zeropage tells whether ZEROPAGE works there (it doesn't on
- * huge pages). -errno as the kernel gives it; -ENOTSUP if COPY or WAKE isn't offered on the range.
+ * Register a range for missing faults, and with minor also for those on pages of a file that are
+ * there but not mapped (both, since a hole under MINOR alone would read zeros without a fault).
+ * *zeropage tells whether ZEROPAGE works there (it doesn't on huge pages). -errno as the kernel
+ * gives it; -ENOTSUP if COPY, WAKE or, with minor, CONTINUE isn't offered on the range.
  */
-int pf_uffd_register(const struct pf_uffd *uffd, void *addr, size_t bytes, bool *zeropage);
+int pf_uffd_register(const struct pf_uffd *uffd, void *addr, size_t bytes, bool minor,
+                     bool *zeropage);
 int pf_uffd_unregister(const struct pf_uffd *uffd, void *addr, size_t bytes);
 
 /*
@@ -63,6 +67,8 @@ int pf_uffd_zero(const struct pf_uffd *uffd, void *to, size_t bytes, size_t *don
 
 /* Does a thread wait for an event (a remove, an unmap, a remap, a fork) to be read? */
 bool pf_uffd_changing(const struct pf_uffd *uffd);
+/* Map pages that are in the file already. PF_PLACED_HOLE: there is none at *done. */
+int pf_uffd_continue(const struct pf_uffd *uffd, void *to, size_t bytes, size_t *done);
 
 /* Wake threads that wait for a page in the range, whether or not it is there. */
 int pf_uffd_wake(const struct pf_uffd *uffd, void *addr, size_t bytes);

@@ -62,13 +62,18 @@ extern "C" {
 
 struct ferry_job;
 
-/* The page size of a region. */
-enum { FERRY_PAGE_DEFAULT = 0 /* 4 KiB */ };
+/* The page size of a region. Huge pages come from the machine's pool and are reserved there. */
+enum {
+    FERRY_PAGE_DEFAULT = 0, /* 4 KiB */
+    FERRY_PAGE_2M = 1 << 21,
+    FERRY_PAGE_1G = 1 << 30,
+};
 
 /* What a region is made of, and how it is to be mapped. */
 enum {
     FERRY_ANON = 0,            /* private anonymous memory */
     FERRY_FIXED_ADDR = 1 << 0, /* at the same address on both sides, for memory with pointers */
+    FERRY_SHARED = 1 << 1,     /* a memfd, mapped shared */
 };
 
 /* What ferry_job_start() found. */
@@ -115,19 +120,31 @@ FERRY_API int ferry_job_set(struct ferry_job *job, const char *option, const cha
 
 /*
  * Allocate a region of zeroed memory, page-aligned, freed by ferry_job_close(). bytes is rounded up
- * to whole pages. Names are 1 to 63 bytes and unique in the job; both sides allocate the same ones.
- * NULL with errno: EINVAL, EEXIST (the name, or with FERRY_FIXED_ADDR the address, is taken),
- * ENOMEM, EBUSY (the job has started).
+ * to whole pages of page_size. Names are 1 to 63 bytes and unique in the job; both sides allocate
+ * the same ones. NULL with errno: EINVAL, EEXIST (the name, or with FERRY_FIXED_ADDR the address,
+ * is taken), ENOMEM (also: too few free huge pages), ENOTSUP (no such huge pages here), EBUSY (the
+ * job has started).
  */
 FERRY_API void *ferry_job_alloc(struct ferry_job *job, const char *name, size_t bytes,
                                 size_t page_size, unsigned flags);
 
 /*
- * Make private anonymous memory of the program's own a region. Its inner whole pages are moved as
- * pages; the edges before and after them travel with the state. Stays the program's to free, after
- * ferry_job_close(). -EINVAL, -EEXIST, -EBUSY as above.
+ * Make private anonymous memory of the program's own a region, huge pages too. Its inner whole
+ * pages are moved as pages; the edges before and after them travel with the state. Stays the
+ * program's to free, after ferry_job_close(). -EINVAL, -EEXIST, -EBUSY as above.
  */
 FERRY_API int ferry_job_protect(struct ferry_job *job, const char *name, void *addr, size_t bytes);
+
+/*
+ * Make a shared mapping of the program's own memfd (or of a file on tmpfs or hugetlbfs) a region:
+ * bytes at addr are the file's from offset on. All three are multiples of the page size. The
+ * descriptor is duplicated. The file is sealed against shrinking where it allows seals: it must not
+ * get shorter while it is a region. At the destination it is emptied before anything arrives, and
+ * until the arrival is complete nobody may punch holes into it (MADV_REMOVE, fallocate).
+ * -EINVAL, -EEXIST, -EBUSY as above.
+ */
+FERRY_API int ferry_job_protect_fd(struct ferry_job *job, const char *name, void *addr,
+                                   size_t bytes, int fd, uint64_t offset);
 
 /*
  * Name a small piece of state that is copied at the switch: counters, seeds, the step number. Both

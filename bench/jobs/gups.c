@@ -9,7 +9,7 @@
  * Challenge allows 1 % for races of its parallel version; this one is serial and allows none.)
  */
 #include "bench/jobs/kernels.h"
-#include "pageferry.h"
+#include "bench/jobs/pages.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -30,6 +30,7 @@ struct gups {
     unsigned passes; /* even */
     uint64_t *table;
     struct progress at;
+    struct pages pages;
 };
 
 static void update_batch(struct gups *gups)
@@ -59,8 +60,8 @@ static int run_pass(struct gups *gups, struct ferry_job *job)
 
 static int run(struct gups *gups, struct ferry_job *job)
 {
-    gups->table = ferry_job_alloc(job, "table", gups->words * sizeof(uint64_t), FERRY_PAGE_DEFAULT,
-                                  FERRY_ANON);
+    gups->table = ferry_job_alloc(job, "table", gups->words * sizeof(uint64_t), gups->pages.size,
+                                  gups->pages.flags);
     if (!gups->table || ferry_job_state(job, &gups->at, sizeof gups->at) < 0)
         return 1;
     int how = ferry_job_start(job);
@@ -84,7 +85,9 @@ static int run(struct gups *gups, struct ferry_job *job)
 
 static int usage(const char *program)
 {
-    fprintf(stderr, "usage: %s [--mib MIB] [--passes N]   (a power of two; an even number)\n",
+    fprintf(stderr,
+            "usage: %s [--mib MIB] [--passes N] " PAGES_USAGE
+            "   (a power of two; an even number)\n",
             program);
     return 2;
 }
@@ -93,24 +96,29 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"mib", required_argument, NULL, 'm'},
-        {"passes", required_argument, NULL, 'p'},
+        {"passes", required_argument, NULL, 'n'},
+        {"pages", required_argument, NULL, 'p'},
+        {"shared", no_argument, NULL, 'S'},
         {NULL, 0, NULL, 0},
     };
     uint64_t mib = 64;
     unsigned passes = 2;
+    struct pages pages = {FERRY_PAGE_DEFAULT, FERRY_ANON};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'm')
             mib = strtoull(optarg, NULL, 10);
-        else if (option == 'p')
+        else if (option == 'n')
             passes = (unsigned)strtoul(optarg, NULL, 10);
-        else
+        else if (option == 'S')
+            pages.flags = FERRY_SHARED;
+        else if (option != 'p' || !pages_parse(&pages, optarg))
             return usage(argv[0]);
     }
     if (mib == 0 || mib & (mib - 1) || passes == 0 || passes % 2 || optind < argc)
         return usage(argv[0]);
 
-    struct gups gups = {.words = (mib << 20) / sizeof(uint64_t), .passes = passes};
+    struct gups gups = {.words = (mib << 20) / sizeof(uint64_t), .passes = passes, .pages = pages};
     struct ferry_job *job;
     if (ferry_job_open(&job, NULL) < 0)
         return 1;

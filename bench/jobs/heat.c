@@ -7,7 +7,7 @@
  * a moved run that prints another one has lost or mixed up memory.
  */
 #include "bench/jobs/kernels.h"
-#include "pageferry.h"
+#include "bench/jobs/pages.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@ struct heat {
     size_t side; /* points in a row, and rows */
     long steps;
     long step; /* travels with the job */
+    struct pages pages;
     double *grids[2];
 };
 
@@ -61,8 +62,8 @@ static uint64_t checksum(const struct heat *heat)
 static int run(struct heat *heat, struct ferry_job *job)
 {
     size_t bytes = heat->side * heat->side * sizeof(double);
-    heat->grids[0] = ferry_job_alloc(job, "even", bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
-    heat->grids[1] = ferry_job_alloc(job, "odd", bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
+    heat->grids[0] = ferry_job_alloc(job, "even", bytes, heat->pages.size, heat->pages.flags);
+    heat->grids[1] = ferry_job_alloc(job, "odd", bytes, heat->pages.size, heat->pages.flags);
     if (!heat->grids[0] || !heat->grids[1] ||
         ferry_job_state(job, &heat->step, sizeof heat->step) < 0)
         return 1;
@@ -84,7 +85,7 @@ static int run(struct heat *heat, struct ferry_job *job)
 
 static int usage(const char *program)
 {
-    fprintf(stderr, "usage: %s [--mib MIB] [--steps STEPS]\n", program);
+    fprintf(stderr, "usage: %s [--mib MIB] [--steps STEPS] " PAGES_USAGE "\n", program);
     return 2;
 }
 
@@ -93,6 +94,8 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"mib", required_argument, NULL, 'm'},
         {"steps", required_argument, NULL, 's'},
+        {"pages", required_argument, NULL, 'p'},
+        {"shared", no_argument, NULL, 'S'},
         {NULL, 0, NULL, 0},
     };
     size_t mib = 64;
@@ -103,7 +106,9 @@ int main(int argc, char **argv)
             mib = strtoul(optarg, NULL, 10);
         else if (option == 's')
             heat.steps = strtol(optarg, NULL, 10);
-        else
+        else if (option == 'S')
+            heat.pages.flags = FERRY_SHARED;
+        else if (option != 'p' || !pages_parse(&heat.pages, optarg))
             return usage(argv[0]);
     }
     if (mib == 0 || heat.steps < 0 || optind < argc)

@@ -67,10 +67,10 @@ static size_t wrong_pages(const char *memory, size_t first, size_t pages)
 
 static int source(struct rig_side *side)
 {
-    char *memory =
-        mmap(NULL, PAGES * RIG_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     rig_open(side);
-    if (ferry_job_protect(side->job, "shared", memory, PAGES * RIG_PAGE) < 0)
+    char *memory =
+        ferry_job_alloc(side->job, "shared", PAGES * RIG_PAGE, FERRY_PAGE_DEFAULT, FERRY_SHARED);
+    if (!memory)
         return 96;
     for (size_t i = 0; i < PAGES; i++)
         memset(memory + i * RIG_PAGE, content(i), RIG_PAGE);
@@ -86,7 +86,8 @@ static int destination(struct rig_side *side)
     unsetenv("PAGEFERRY_INCOMING");
     setenv("PAGEFERRY_ONCE", "1", 1);
     if (ferry_job_open(&side->job, stand->name) < 0 ||
-        ferry_job_protect(side->job, "shared", memory, PAGES * RIG_PAGE) < 0)
+        ferry_job_set(side->job, "place", "copy") < 0 ||
+        ferry_job_protect_fd(side->job, "shared", memory, PAGES * RIG_PAGE, stand->memfd, 0) < 0)
         return 96;
     if (rig_start(side) != FERRY_ARRIVED)
         return 94;

@@ -123,6 +123,7 @@ static void region_of(struct peer *peer, uint32_t id, const char *name, uint32_t
     pf_put_u32(&wire, shift);
     pf_put_u32(&wire, 0);
     pf_put_u64(&wire, 0);
+    pf_put_u64(&wire, 0);
     peer_say(peer, PF_MSG_REGION, bytes, (size_t)(wire.at - bytes));
 }
 
@@ -379,7 +380,7 @@ static const struct attack before[] = {
     {"page size", PEER_CONNECTED, other_page_size, "base pages of 65536"},
     {"regions", PEER_CONNECTED, very_many_regions, "no job has that many"},
     {"region id", PEER_HELLO, region_of_wrong_id, "malformed message (region)"},
-    {"huge pages", PEER_HELLO, region_of_huge_pages, "pages of 2097152 bytes at the source"},
+    {"huge pages", PEER_HELLO, region_of_huge_pages, "has pages of 2 MiB at the source"},
     {"impossible pages", PEER_HELLO, region_of_impossible_pages, "malformed message (region)"},
     {"long name", PEER_HELLO, region_of_long_name, "malformed message (region)"},
     {"escapes", PEER_HELLO, region_with_escapes, "region \"a?[31m?b\" does not exist"},

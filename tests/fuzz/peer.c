@@ -238,6 +238,7 @@ static void say_regions(struct peer *peer)
     pf_put_u32(&wire, PF_PAGE_SHIFT);
     pf_put_u32(&wire, 0);
     pf_put_u64(&wire, 0);
+    pf_put_u64(&wire, 0);
     say(peer, PF_MSG_REGION, &wire, bytes);
 }
 

@@ -40,7 +40,7 @@ static struct stand *set_up(void)
         .options = &stand->options, .counters = &stand->counters, .wake_fd = -1};
     stand->done_fd = eventfd(0, EFD_NONBLOCK);
     CU_ASSERT_EQUAL_FATAL(
-        pf_regions_map(&stand->regions, "region", PAGES * PAGE, 0, &stand->region, &why), 0);
+        pf_regions_map(&stand->regions, "region", PAGES * PAGE, 0, 0, &stand->region, &why), 0);
     CU_ASSERT_EQUAL_FATAL(pf_session_open(&stand->session, "inproc://arrival", true), 0);
     CU_ASSERT_EQUAL_FATAL(
         pf_arrival_open(&stand->arrival, &stand->regions, &stand->counters, stand->done_fd, &why),
@@ -85,10 +85,10 @@ static void expects_only_what_is_there(void)
     CU_ASSERT_FALSE(pf_arrival_expect(arrival, 0, (struct pf_run){0, PAGES + 1}));
     CU_ASSERT_FALSE(pf_arrival_expect(arrival, 0, (struct pf_run){1, SIZE_MAX}));
     CU_ASSERT_FALSE(pf_arrival_expect(arrival, 0, (struct pf_run){SIZE_MAX, 2}));
-    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_pages), 0);
+    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_bytes), 0);
     CU_ASSERT_TRUE(pf_arrival_expect(arrival, 0, (struct pf_run){PAGES - 2, 2}));
     CU_ASSERT_TRUE(pf_arrival_expect(arrival, 0, (struct pf_run){PAGES - 3, 2})); /* overlaps */
-    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_pages), 3);
+    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_bytes), 3 * PF_PAGE_SIZE);
     take_down(stand);
 }
 
@@ -105,13 +105,13 @@ static void places_skips_and_counts(void)
     struct pf_placing some = {.run = {10, 3}, .from = old};
     CU_ASSERT_EQUAL(pf_arrival_place(arrival, &some), 0);
     CU_ASSERT_EQUAL(some.run.pages, 0);
-    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_pages), PAGES - 3);
+    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_bytes), (PAGES - 3) * PF_PAGE_SIZE);
     CU_ASSERT(read(stand->done_fd, &events, sizeof events) < 0);
     struct pf_placing all = {.run = {0, PAGES}, .from = new};
     CU_ASSERT_EQUAL(pf_arrival_place_gated(arrival, &all), 0);
     for (size_t i = 0; i < PAGES; i++)
         CU_ASSERT_EQUAL(stand->region->addr[i * PAGE], i >= 10 && i < 13 ? 'o' : 'n');
-    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_pages), 0);
+    CU_ASSERT_EQUAL(atomic_load(&arrival->missing_bytes), 0);
     CU_ASSERT_EQUAL(read(stand->done_fd, &events, sizeof events), sizeof events);
     CU_ASSERT_EQUAL(pf_count_get(&stand->counters.received_bytes), PAGES * PAGE);
     take_down(stand);
@@ -134,7 +134,7 @@ static void page_that_exists_is_left_alone(void)
     CU_ASSERT_EQUAL(pf_arrival_place(&stand->arrival, &placing), 0);
     for (size_t i = 0; i < PAGES; i++)
         CU_ASSERT_EQUAL(*pf_region_page(stand->region, i), i == 5 ? 0 : 'n');
-    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_pages), 0);
+    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_bytes), 0);
     take_down(stand);
     free(from);
 }
@@ -149,7 +149,7 @@ static void zeros_without_zeropage(void)
     CU_ASSERT_EQUAL(pf_arrival_place(&stand->arrival, &placing), 0);
     for (size_t i = 0; i < PAGES; i++)
         CU_ASSERT_EQUAL(*pf_region_page(stand->region, i), 0);
-    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_pages), 0);
+    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_bytes), 0);
     take_down(stand);
 }
 
@@ -164,7 +164,7 @@ static void memory_that_was_unmapped_is_settled(void)
     CU_ASSERT_EQUAL(pf_arrival_place_gated(&stand->arrival, &placing), 0);
     CU_ASSERT_EQUAL(*pf_region_page(stand->region, 19), 'n');
     CU_ASSERT_EQUAL(*pf_region_page(stand->region, 28), 'n');
-    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_pages), 0);
+    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_bytes), 0);
     take_down(stand);
     free(from);
 }

@@ -129,9 +129,9 @@ static void locks_come_off_and_back(void)
     struct pf_region *plain;
     if (!can_lock())
         return;
-    pf_regions_map(regions, "locked", 4 * PF_PAGE_SIZE, 0, &locked, NULL);
-    pf_regions_map(regions, "half", 4 * PF_PAGE_SIZE, 0, &half, NULL);
-    pf_regions_map(regions, "plain", 4 * PF_PAGE_SIZE, 0, &plain, NULL);
+    pf_regions_map(regions, "locked", 4 * PF_PAGE_SIZE, 0, 0, &locked, NULL);
+    pf_regions_map(regions, "half", 4 * PF_PAGE_SIZE, 0, 0, &half, NULL);
+    pf_regions_map(regions, "plain", 4 * PF_PAGE_SIZE, 0, 0, &plain, NULL);
     CU_ASSERT_EQUAL_FATAL(mlock(locked->addr, locked->bytes), 0);
     CU_ASSERT_EQUAL_FATAL(mlock(pf_region_page(half, 2), PF_PAGE_SIZE), 0);
     pf_memory_locks_restore(&locks, regions); /* nothing was released: harmless */

@@ -23,7 +23,10 @@ static void defaults(void)
     CU_ASSERT_EQUAL(o.spin_us, 200);
     CU_ASSERT_EQUAL(o.slots, 64);
     CU_ASSERT_EQUAL(o.stages, 8);
-    CU_ASSERT_EQUAL(o.stage_size, 256 * 1024);
+    CU_ASSERT_EQUAL(o.stage_size, 0);
+    CU_ASSERT_EQUAL(o.place, PF_PLACE_AUTO);
+    CU_ASSERT_EQUAL(pf_options_stage_size(&o, 4096), 256 << 10);
+    CU_ASSERT_EQUAL(pf_options_stage_size(&o, 1 << 30), 2 << 20);
     CU_ASSERT_STRING_EQUAL(o.placement, "auto");
     CU_ASSERT_TRUE(o.background);
     CU_ASSERT_EQUAL(o.peer_timeout_ms, 15000);
@@ -41,7 +44,9 @@ static void good_values(void)
         {"wait", "spin", "spin"},
         {"spin-us", "0", "0"},
         {"slots", "4096", "4096"},
+        {"stage-size", "auto", "auto"},
         {"stage-size", "65536", "64K"},
+        {"place", "continue", "continue"},
         {"stage-size", "1M", "1M"},
         {"stage-size", "1MiB", "1M"},
         {"stage-size", "128kib", "128K"},
@@ -103,7 +108,9 @@ static void bad_values(void)
         {"slots", "4294967297", -ERANGE, "1 to 4096"},
         {"slots", "99999999999999999999999", -ERANGE, "1 to 4096"},
         {"stages", "1", -ERANGE, "2 to 64"},
+        {"stage-size", "0", -EINVAL, "auto, or a size from 16K to 64M"},
         {"stage-size", "64X", -EINVAL, "16K to 64M"},
+        {"place", "move", -EINVAL, "auto or copy or continue"},
         {"stage-size", "64KB", -EINVAL, "16K to 64M"},
         {"stage-size", "KiB", -EINVAL, "16K to 64M"},
         {"stage-size", "17000", -ERANGE, "multiple of 4K"},

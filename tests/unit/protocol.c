@@ -190,8 +190,15 @@ static void stages(void)
     CU_ASSERT_EQUAL(heard.runs, said.runs);
     CU_ASSERT(pf_stage_header_at(PF_STAGE_RUNS_MAX) < PF_STAGE_PAGES);
 
-    for (int zero = 0; zero < 2; zero++) {
-        const struct pf_stage_run run = {0xffffffff, 0x7fffffff, ~0ull, zero};
+    for (int kind = 0; kind < 4; kind++) {
+        const struct pf_stage_run run = {
+            .region = 0xffffffff,
+            .pages = PF_RUN_PAGES_MAX,
+            .first = (1ull << 40) - 1,
+            .part = (1u << 24) - 1,
+            .in_parts = kind & 1,
+            .zero = kind & 2,
+        };
         struct pf_stage_run back;
         uint8_t bytes[PF_RUN_BYTES];
         pf_stage_run_pack(&run, bytes);
@@ -199,7 +206,9 @@ static void stages(void)
         CU_ASSERT_EQUAL(back.region, run.region);
         CU_ASSERT_EQUAL(back.pages, run.pages);
         CU_ASSERT_EQUAL(back.first, run.first);
-        CU_ASSERT_EQUAL(back.zero, zero);
+        CU_ASSERT_EQUAL(back.part, run.part);
+        CU_ASSERT_EQUAL(back.in_parts, run.in_parts);
+        CU_ASSERT_EQUAL(back.zero, run.zero);
     }
 }
 

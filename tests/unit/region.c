@@ -33,7 +33,7 @@ static void maps_whole_zeroed_pages(void)
 {
     struct pf_regions *regions = fresh();
     struct pf_region *region;
-    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 5000, 0, &region, NULL), 0);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 5000, 0, 0, &region, NULL), 0);
     CU_ASSERT_EQUAL(region->bytes, 2 * PF_PAGE_SIZE);
     CU_ASSERT_EQUAL((uintptr_t)region->addr % PF_PAGE_SIZE, 0);
     CU_ASSERT_EQUAL(region->addr[8191], 0);
@@ -51,14 +51,14 @@ static void refuses_bad_regions(void)
     struct pf_why why = {""};
     memset(name, 'n', sizeof name);
     name[PF_REGION_NAME] = '\0';
-    CU_ASSERT_EQUAL(pf_regions_map(regions, "", 1, 0, &region, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_map(regions, NULL, 1, 0, &region, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_map(regions, name, 1, 0, &region, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_map(regions, name + 1, 1, 0, &region, NULL), 0);
-    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 0, 0, &region, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", SIZE_MAX, 0, &region, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 1, 1u << 31, &region, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_map(regions, name + 1, 1, 0, &region, &why), -EEXIST);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, "", 1, 0, 0, &region, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, NULL, 1, 0, 0, &region, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, name, 1, 0, 0, &region, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, name + 1, 1, 0, 0, &region, NULL), 0);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 0, 0, 0, &region, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", SIZE_MAX, 0, 0, &region, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 1, 0, 1u << 31, &region, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, name + 1, 1, 0, 0, &region, &why), -EEXIST);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "declared twice"));
     CU_ASSERT_EQUAL(regions->count, 1);
     finish(regions);
@@ -69,14 +69,17 @@ static void refuses_overlaps(void)
     struct pf_regions *regions = fresh();
     char *memory = map_pages(10);
     const size_t page = PF_PAGE_SIZE;
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "a", memory + 4 * page, 2 * page, NULL), 0);
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 3 * page, 2 * page, NULL), -EEXIST);
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 5 * page, page, NULL), -EEXIST);
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory, 10 * page, NULL), -EEXIST);
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 1, page, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory, page + 1, NULL), -EINVAL);
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 3 * page, page, NULL), 0);
-    CU_ASSERT_EQUAL(pf_regions_add(regions, "c", memory + 6 * page, page, NULL), 0);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "a", memory + 4 * page, 2 * page, PF_PAGE_SHIFT, NULL),
+                    0);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 3 * page, 2 * page, PF_PAGE_SHIFT, NULL),
+                    -EEXIST);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 5 * page, page, PF_PAGE_SHIFT, NULL),
+                    -EEXIST);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory, 10 * page, PF_PAGE_SHIFT, NULL), -EEXIST);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 1, page, PF_PAGE_SHIFT, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory, page + 1, PF_PAGE_SHIFT, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "b", memory + 3 * page, page, PF_PAGE_SHIFT, NULL), 0);
+    CU_ASSERT_EQUAL(pf_regions_add(regions, "c", memory + 6 * page, page, PF_PAGE_SHIFT, NULL), 0);
     finish(regions);
     memory[0] = 1; /* added memory stays its owner's */
     munmap(memory, 10 * page);
@@ -94,7 +97,7 @@ static void finds_by_address_and_name(void)
         snprintf(name, sizeof name, "r%u", order[i]);
         CU_ASSERT_EQUAL_FATAL(pf_regions_add(regions, name,
                                              memory + order[i] * 2 * (size_t)PF_PAGE_SIZE,
-                                             PF_PAGE_SIZE, NULL),
+                                             PF_PAGE_SIZE, PF_PAGE_SHIFT, NULL),
                               0);
     }
     for (int last = -1; last < COUNT; last++)
@@ -124,7 +127,7 @@ static void fixed_addresses_repeat(void)
             char name[2] = {(char)('a' + i), '\0'};
             size_t bytes = i == 1 ? (size_t)3 << 30 : 100;
             CU_ASSERT_EQUAL_FATAL(
-                pf_regions_map(regions, name, bytes, FERRY_FIXED_ADDR, &region, NULL), 0);
+                pf_regions_map(regions, name, bytes, 0, FERRY_FIXED_ADDR, &region, NULL), 0);
             if (round == 0)
                 first[i] = region->addr;
             CU_ASSERT_PTR_EQUAL(region->addr, first[i]);
@@ -141,8 +144,8 @@ static void fixed_address_may_be_taken(void)
     struct pf_regions *others = fresh();
     struct pf_region *region;
     struct pf_why why = {""};
-    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 1, FERRY_FIXED_ADDR, &region, NULL), 0);
-    CU_ASSERT_EQUAL(pf_regions_map(others, "a", 1, FERRY_FIXED_ADDR, &region, &why), -EEXIST);
+    CU_ASSERT_EQUAL(pf_regions_map(regions, "a", 1, 0, FERRY_FIXED_ADDR, &region, NULL), 0);
+    CU_ASSERT_EQUAL(pf_regions_map(others, "a", 1, 0, FERRY_FIXED_ADDR, &region, &why), -EEXIST);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "fixed address"));
     finish(others);
     finish(regions);

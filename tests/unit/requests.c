@@ -112,7 +112,7 @@ static struct stand *set_up(void)
     CU_ASSERT_EQUAL_FATAL(pf_session_open(&stand->near, "inproc://requests", true), 0);
     CU_ASSERT_EQUAL_FATAL(pf_session_open(&stand->far, "inproc://requests", false), 0);
     CU_ASSERT_EQUAL_FATAL(
-        pf_regions_map(&stand->regions, "r", PAGES * PF_PAGE_SIZE, 0, &region, NULL), 0);
+        pf_regions_map(&stand->regions, "r", PAGES * PF_PAGE_SIZE, 0, 0, &region, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(
         pf_arrival_open(&stand->arrival, &stand->regions, &stand->counters, stand->done_fd, NULL),
         0);
@@ -175,7 +175,7 @@ static void waiting_list_keeps_its_order(void)
     }
     CU_ASSERT_EQUAL(stand->requests.status, 0);
     CU_ASSERT_EQUAL(stand->requests.busy, 0);
-    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_pages), 0);
+    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_bytes), 0);
     take_down(stand);
 }
 
@@ -215,7 +215,7 @@ static void answer_of_an_old_generation_is_refused(void)
     drive(stand);
     CU_ASSERT_EQUAL(stand->requests.busy, SLOTS);
     answer(stand, first.slot, first.generation, PF_ANSWER_ZERO);
-    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_pages), PAGES - 1);
+    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_bytes), (PAGES - 1) * PF_PAGE_SIZE);
     assert_refused(stand);
 }
 
@@ -261,7 +261,7 @@ static void elsewhere_gives_the_slot_back(void)
     answer(stand, stand->asked[0].slot, stand->asked[0].generation, PF_ANSWER_ELSEWHERE);
     CU_ASSERT_EQUAL(stand->requests.status, 0);
     CU_ASSERT_EQUAL(stand->requests.busy, 0);
-    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_pages), PAGES);
+    CU_ASSERT_EQUAL(atomic_load(&stand->arrival.missing_bytes), PAGES * PF_PAGE_SIZE);
     CU_ASSERT_EQUAL(pf_count_get(&stand->counters.elsewhere), 1);
     take_down(stand);
 }

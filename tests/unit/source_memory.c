@@ -37,7 +37,7 @@ static void set_up(struct stand *stand, bool pinning)
     stand->rails = (struct pf_source_rails){1, {stand->device}, {0}};
     stand->regions = calloc(1, sizeof *stand->regions);
     CU_ASSERT_EQUAL_FATAL(
-        pf_regions_map(stand->regions, "r", (size_t)PAGES * PAGE, 0, &stand->region, NULL), 0);
+        pf_regions_map(stand->regions, "r", (size_t)PAGES * PAGE, 0, 0, &stand->region, NULL), 0);
     madvise(stand->region->addr, stand->region->bytes, MADV_NOHUGEPAGE);
 }
 

@@ -21,7 +21,7 @@ static char *armed_range(void)
     char *range =
         mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CU_ASSERT_PTR_NOT_EQUAL_FATAL(range, MAP_FAILED);
-    CU_ASSERT_EQUAL_FATAL(pf_uffd_register(&uffd, range, PAGES * PAGE, &zeropage), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_uffd_register(&uffd, range, PAGES * PAGE, false, &zeropage), 0);
     CU_ASSERT_TRUE(zeropage);
     return range;
 }

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What goes into a stage next: the mover's choice of pages, see mover.h. */
+#ifndef PF_CORE_GATHER_H
+#define PF_CORE_GATHER_H
+
+#include "core/mover.h"
+
+/*
+ * Claim unsent pages for one filling of a stage and list them in its batch; no runs when nothing is
+ * left. The mover's thread only.
+ */
+void pf_gather(struct pf_outgoing *stage);
+
+#endif
