@@ -23,6 +23,7 @@ int pf_command_cancel(int argc, char **argv);
 int pf_command_help(int argc, char **argv);
 int pf_command_list(int argc, char **argv);
 int pf_command_migrate(int argc, char **argv);
+int pf_command_offer(int argc, char **argv);
 int pf_command_plot(int argc, char **argv);
 int pf_command_probe(int argc, char **argv);
 int pf_command_receive(int argc, char **argv);

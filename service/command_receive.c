@@ -1,15 +1,38 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/backends.h"
 #include "service/command.h"
-#include "service/launch.h"
+#include "service/receive_client.h"
 #include "transport/uri_list.h"
 
 #include <errno.h>
 #include <stdio.h>
 
+/* A client's job has no program: its memory is another process's. */
+struct receive {
+    struct pf_launch launch;
+    const struct pf_client_kind *kind;
+    const char *socket;
+};
+
+static void check_complete(const struct receive *receive, struct argp_state *state)
+{
+    const struct pf_launch *launch = &receive->launch;
+    if (!launch->uri)
+        argp_error(state, "the address is missing: where to listen, as in tcp://0.0.0.0:7471");
+    if (receive->kind && launch->program)
+        argp_error(state, "with --client there is no program: the client's memory is received");
+    if (!receive->kind != !receive->socket)
+        argp_error(state, "--client and --socket go together: who connects, and where");
+    if (!receive->kind && !launch->name)
+        argp_error(state, "--name is missing: the job needs a name to be found by");
+    if (!receive->kind && !launch->program)
+        argp_error(state, "the program is missing: pageferry receive URI --name NAME -- PROGRAM");
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
-    struct pf_launch *launch = state->input;
+    struct receive *receive = state->input;
+    struct pf_launch *launch = &receive->launch;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &launch->engine;
@@ -20,6 +43,15 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 'o':
         launch->once = true;
         return 0;
+    case 'c':
+        receive->kind = pf_client_kind(text);
+        if (!receive->kind)
+            argp_error(state, "--client can't be \"%.40s\": firecracker and generic are known",
+                       text);
+        return 0;
+    case 's':
+        receive->socket = text;
+        return 0;
     case ARGP_KEY_ARG:
         if (!launch->uri) {
             launch->uri = text;
@@ -29,13 +61,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         state->next = state->argc;
         return 0;
     case ARGP_KEY_END:
-        if (!launch->uri)
-            argp_error(state, "the address is missing: where to listen, as in tcp://0.0.0.0:7471");
-        if (!launch->name)
-            argp_error(state, "--name is missing: the job needs a name to be found by");
-        if (!launch->program)
-            argp_error(state,
-                       "the program is missing: pageferry receive URI --name NAME -- PROGRAM");
+        check_complete(receive, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -45,6 +71,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const struct argp_option rows[] = {
     {"name", 'n', "NAME", 0, "The job's name on this host (PAGEFERRY_NAME)", 0},
     {"once", 'o', NULL, 0, "Take one connection; if it fails, end (PAGEFERRY_ONCE)", 0},
+    {"client", 'c', "firecracker|generic", 0,
+     "Receive the memory of another process that hands it over on a socket, instead of a PROGRAM's",
+     0},
+    {"socket", 's', "PATH", 0, "Where that client connects", 0},
     {0},
 };
 
@@ -71,21 +101,24 @@ static int check_uri(const char *text, struct pf_why *why)
 
 int pf_command_receive(int argc, char **argv)
 {
-    struct pf_launch launch = {.name = NULL};
+    struct receive receive = {.kind = NULL};
+    struct pf_launch *launch = &receive.launch;
     struct pf_why why;
-    if (pf_engine_args_init(&launch.engine, &why) != 0)
+    if (pf_engine_args_init(&launch->engine, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);
     const struct argp argp = {
         .options = rows,
         .parser = parse,
-        .args_doc = "URI[,URI...] -- PROGRAM [ARGUMENT...]",
+        .args_doc =
+            "URI[,URI...] -- PROGRAM [ARGUMENT...]\nURI[,URI...] --client KIND --socket PATH",
         .doc = "Start PROGRAM, the same that is to be moved here, as the destination: it listens "
                "on URI (SCHEME://ADDRESS:PORT) and goes on where the source was paused. Several "
                "addresses, separated by commas, are as many rails: each NIC carries a part.",
-        .children = launch.engine.child,
+        .children = launch->engine.child,
     };
-    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &launch);
-    if (check_uri(launch.uri, &why) != 0)
+    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &receive);
+    if (check_uri(launch->uri, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);
-    return pf_launch(&launch);
+    return receive.kind ? pf_receive_client(launch, receive.kind, receive.socket)
+                        : pf_launch(launch);
 }

@@ -13,6 +13,7 @@ const struct pf_command pf_commands[] = {
     {"probe", pf_command_probe, "Show what this host can do"},
     {"run", pf_command_run, "Start a job that can be moved"},
     {"receive", pf_command_receive, "Start a job as the destination of a migration"},
+    {"offer", pf_command_offer, "Be the source of a file's content, for a client"},
     {"migrate", pf_command_migrate, "Move a job to where it is received"},
     {"list", pf_command_list, "List the jobs of this host"},
     {"status", pf_command_status, "Show the state of a job"},

@@ -48,14 +48,21 @@ static int set_environment(const struct pf_launch *launch, struct pf_why *why)
     return error;
 }
 
-int pf_launch(const struct pf_launch *launch)
+int pf_launch_prepare(const struct pf_launch *launch)
 {
     struct pf_why why;
     if (pf_job_name_check(launch->name, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);
     if (check_name_free(launch->name, &why) != 0 || set_environment(launch, &why) != 0)
         return pf_complain(PF_EXIT_FAILED, "%s", why.text);
+    return 0;
+}
 
+int pf_launch(const struct pf_launch *launch)
+{
+    int failed = pf_launch_prepare(launch);
+    if (failed)
+        return failed;
     execvp(launch->program[0], launch->program);
     int status = errno == ENOENT ? PF_EXIT_NOPROGRAM : PF_EXIT_NOEXEC;
     return pf_complain(status, "can't run %s: %s", launch->program[0], strerror(errno));

@@ -14,8 +14,14 @@ struct pf_launch {
 };
 
 /*
- * Check the name, set the environment the library reads and replace this process by the program.
- * Returns only if that failed: the exit status, after a complaint.
+ * Check the name and set the environment that the library reads, for this process or the program
+ * that it becomes. 0, or an exit status after a complaint.
+ */
+int pf_launch_prepare(const struct pf_launch *launch);
+
+/*
+ * Prepare, and replace this process by the program. Returns only if that failed: the exit status,
+ * after a complaint.
  */
 int pf_launch(const struct pf_launch *launch);
 
