@@ -7,6 +7,7 @@
 
 enum {
     NAP_NS = 50000,         /* between looks at a lane that has no descriptor */
+    NAP_SHARE = 8,          /* longer ones are this part of the time without anything to do */
     LONG_YIELD_NS = 500000, /* a yield that took this long let somebody else work */
     CONTENDED_NS = 10 * 1000000,
 };
@@ -24,6 +25,14 @@ static void arm(struct pf_idle *idle)
     }
 }
 
+static struct timespec nap(const struct pf_idle *idle)
+{
+    uint64_t ns = (pf_now_ns() - idle->since) / NAP_SHARE;
+    if (ns > idle->nap_most_ns)
+        ns = idle->nap_most_ns;
+    return (struct timespec){.tv_nsec = ns > NAP_NS ? (long)ns : NAP_NS};
+}
+
 static void sleep_now(const struct pf_idle *idle, int timeout_ms)
 {
     struct pollfd polled[PF_IDLE_LANES + PF_IDLE_FDS];
@@ -38,7 +47,7 @@ static void sleep_now(const struct pf_idle *idle, int timeout_ms)
     struct timespec limit = {.tv_sec = timeout_ms / 1000,
                              .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
     if (idle->naps)
-        limit = (struct timespec){.tv_nsec = NAP_NS};
+        limit = nap(idle);
     /* Interrupted or timed out: the caller looks again either way. */
     ppoll(polled, count, idle->naps || timeout_ms >= 0 ? &limit : NULL, NULL);
 }

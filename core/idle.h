@@ -22,6 +22,7 @@
 
 #include <poll.h>
 
+enum { PF_IDLE_LONG_NAP_NS = 1000000 };
 enum { PF_IDLE_LANES = 20, PF_IDLE_FDS = 4 };
 
 struct pf_idle {
@@ -31,6 +32,11 @@ struct pf_idle {
     int fds[PF_IDLE_FDS]; /* further descriptors that end the sleep when readable */
     unsigned fd_count;
     uint64_t spin_ns;
+    /*
+     * For lanes that can't sleep: naps grow with the time without anything to do, up to this. A few
+     * idle lanes that look every 50 us take the core from a busy one. 0: they don't grow.
+     */
+    uint64_t nap_most_ns;
     /* Kept by pf_idle(). */
     uint64_t since;           /* when the idling began; 0: it hasn't */
     uint64_t contended_until; /* others want the core: sleep at once until then */

@@ -318,6 +318,7 @@ int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory)
         .fds = {mover->worker.stop_fd},
         .fd_count = 1,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+        .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
     return pf_worker_start(&mover->worker, "pf-mover", mover_run, mover);
 }

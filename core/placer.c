@@ -332,6 +332,7 @@ int pf_placer_start(struct pf_placer *placer)
         .fds = {placer->worker.stop_fd},
         .fd_count = 1,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+        .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
     return pf_worker_start(&placer->worker, "pf-placer", placer_run, placer);
 }

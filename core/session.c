@@ -39,6 +39,7 @@ static void watch_ports(struct pf_session *session)
         .fd_count = 1,
         /* Setting up is a chat of many small turns: worth a short spin. */
         .spin_ns = session->options->wait == PF_WAIT_SPIN ? 20000 : 0,
+        .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
     for (unsigned i = 0; i < count; i++)
         session->idle.lanes[i] = ports[i]->lane;
