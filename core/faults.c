@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH = 16, BUDGET = 32, LANE_EVERY = 8, FAULTS_EVERY = 4, PATIENCE = 16 };
+enum { BATCH = 64, BUDGET = 32, LANE_EVERY = 8, FAULTS_EVERY = 4, PATIENCE = 16 };
 
 static int bad_fault(struct pf_target *target, uint64_t address)
 {

@@ -97,7 +97,7 @@ static void check_complete(struct bench_args *args, struct argp_state *state)
         argp_error(state, "what to measure is missing: raw, fault, bulk or prefetch");
     if (!args->transport)
         argp_error(state, "--transport is missing: a scheme such as tcp, or a URI of this host");
-    if (args->threads > 1 && args->measurement->run != pf_bench_fault)
+    if (args->threads > 1 && args->measurement && args->measurement->run != pf_bench_fault)
         argp_error(state, "--threads is for the measurement fault");
     if (args->seconds == 0)
         args->seconds = args->quick ? seconds_quick : seconds_default;
