@@ -22,6 +22,8 @@ struct pf_bench {
     char uri[PF_BENCH_URI_MAX]; /* where the calling process listens; see pf_bench_address() */
     struct pf_options engine;   /* `wait` holds for the bare measurements too */
     size_t bytes;               /* of the job's region; 0: the measurement's default */
+    size_t page_size;           /* of the region: FERRY_PAGE_DEFAULT or FERRY_PAGE_2M */
+    unsigned flags;             /* of the region: FERRY_ANON or FERRY_SHARED */
     unsigned threads;           /* of the job, that fault at once; fault only. 0: one */
     bool prefetch;              /* jobs that arrive here grant trays for neighbours */
     double seconds;             /* about how long to measure; setting up comes on top */
@@ -32,6 +34,9 @@ struct pf_bench {
  * address of this host. -EINVAL, -EPROTONOSUPPORT, -ENODEV (no verbs device with an address).
  */
 int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why *why);
+
+/* The placement of a page by itself: no transport. */
+int pf_bench_place(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 /* Each returns 0, or -errno and the sentence; nothing waits without end. */
 int pf_bench_raw(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);

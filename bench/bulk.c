@@ -7,13 +7,20 @@
 #include "bench/local.h"
 #include "bench/move.h"
 #include "bench/touch.h"
+#include "pageferry.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ROUNDS = 5, NAP_US = 500, DEFAULT_BYTES = 512 << 20, BYTES_MIN = 16 << 20 };
+enum {
+    ROUNDS = 5,
+    NAP_US = 500,
+    DEFAULT_BYTES = 512 << 20,
+    HUGE_BYTES = 128 << 20,
+    BYTES_MIN = 16 << 20
+};
 
 #define BULK_NS 100000000000ull
 
@@ -31,13 +38,17 @@ static uint64_t share(const struct bulk_bench *run, double part)
     return (uint64_t)(run->bench->seconds * 1e9 * part / ROUNDS);
 }
 
-/* As the bulk lane writes: from the job's memory, in stages, into a few stages again and again. */
+/*
+ * As the bulk lane writes: from the job's memory, in stages, into a few stages again and again; or
+ * in place, all over the region.
+ */
 static int measure_raw(struct bulk_bench *run, unsigned round)
 {
     const struct pf_options *options = &run->bench->engine;
-    size_t piece = pf_options_stage_size(options, 4096);
-    size_t ring = options->stages * piece;
+    size_t piece = pf_options_stage_size(options, run->bench->page_size);
+    bool in_place = run->bench->flags & FERRY_SHARED && options->place != PF_PLACE_COPY;
     size_t most = PF_LINK_REGION_BYTES / piece * piece;
+    size_t ring = in_place ? most : options->stages * piece;
     struct pf_write_pattern pattern = {
         .piece = piece,
         .from_bytes = most,
@@ -60,7 +71,9 @@ static size_t bulk_bytes(const struct bulk_bench *run, unsigned round)
     size_t bytes = fitting < (double)run->bytes ? (size_t)fitting : run->bytes;
     if (bytes < BYTES_MIN)
         bytes = run->bytes < BYTES_MIN ? run->bytes : BYTES_MIN;
-    return bytes / PF_TOUCH_PAGE * PF_TOUCH_PAGE;
+    size_t page_size =
+        run->bench->page_size == FERRY_PAGE_DEFAULT ? PF_TOUCH_PAGE : run->bench->page_size;
+    return bytes / page_size * page_size;
 }
 
 /* Naps, so as to leave both cores to the engine; the end is known to half a millisecond. */
@@ -118,6 +131,7 @@ static void fill(struct bulk_bench *run, struct pf_report *report)
     pf_report_add(report, "bulk_GBps", "background stream", "GB/s", bulk);
     pf_report_add(report, "raw_GBps", "raw writes of a stage's size", "GB/s", raw);
     pf_report_add(report, "copy_GBps", "UFFDIO_COPY, 64 KiB runs", "GB/s", copy);
+    pf_report_add(report, "raw_ratio", "stream / raw writes", "", bulk / raw);
     pf_report_add(report, "ratio", "stream / (raw, then copy, on one core)", "",
                   bulk * (1 / raw + 1 / copy));
     snprintf(report->note, sizeof report->note, "medians of %d; regions of at most %zu MiB", ROUNDS,
@@ -131,7 +145,8 @@ int pf_bench_bulk(const struct pf_bench *bench, struct pf_report *report, struct
         return pf_why(why, -ENOMEM, "no memory for the measurement");
     run->bench = bench;
     run->why = why;
-    run->bytes = bench->bytes ? bench->bytes : DEFAULT_BYTES;
+    size_t most = bench->page_size == FERRY_PAGE_DEFAULT ? DEFAULT_BYTES : HUGE_BYTES;
+    run->bytes = bench->bytes ? bench->bytes : most;
     int error = pf_peer_start(&run->peer, bench, why);
     if (!error)
         error = measure(run);

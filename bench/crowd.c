@@ -37,10 +37,9 @@ static void *touch_some(void *arg)
     while ((at = atomic_fetch_add(&crowd->next, 1)) < crowd->pages) {
         uint64_t ns;
         size_t page = crowd->order[at];
-        uint64_t word = pf_touch(crowd->moved->memory + page * PF_TOUCH_PAGE, &ns);
-        pf_samples_add(&self->samples, ns);
-        if (word != pf_moved_word(crowd->moved->seed, page))
+        if (!pf_moved_touch(crowd->moved, page, &ns))
             atomic_store(&crowd->wrong, page + 1);
+        pf_samples_add(&self->samples, ns);
     }
     return NULL;
 }
@@ -67,7 +66,7 @@ int pf_crowd_touch(struct pf_crowd *crowd, const struct pf_moved *moved, double 
                    struct pf_why *why)
 {
     crowd->moved = moved;
-    crowd->pages = moved->bytes / PF_TOUCH_PAGE;
+    crowd->pages = pf_moved_pages(moved);
     crowd->order = pf_touch_order(crowd->pages, moved->seed);
     atomic_store(&crowd->next, 0);
     for (unsigned i = 0; i < crowd->count; i++)

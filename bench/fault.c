@@ -26,6 +26,7 @@ enum {
     LOADED_LEAST = 100,
     MOVES_MOST = 200,
     DEFAULT_BYTES = 256 << 20,
+    HUGE_BYTES = 64 << 20,
     LOADED_FIRST_BYTES = 64 << 20,
 };
 
@@ -49,6 +50,12 @@ struct fault_bench {
 
 /* ---- idle
  * ------------------------------------------------------------------------------------------- */
+
+/* Of huge pages there are few: they are faulted on with the bulk lane off, and that is all. */
+static bool is_huge(const struct fault_bench *run)
+{
+    return run->bench->page_size != FERRY_PAGE_DEFAULT;
+}
 
 static uint64_t share(const struct fault_bench *run, double part)
 {
@@ -75,17 +82,16 @@ static int measure_floor(struct fault_bench *run)
 /* All pages have to be touched: with the bulk lane off nothing else brings them. */
 static int touch_all(struct fault_bench *run, const struct pf_moved *moved)
 {
-    size_t pages = moved->bytes / PF_TOUCH_PAGE;
+    size_t pages = pf_moved_pages(moved);
     size_t *order = pf_touch_order(pages, moved->seed);
     int error = 0;
     if (!order)
         return pf_why(run->why, -ENOMEM, "no memory for the order of pages");
     for (size_t i = 0; i < pages; i++) {
         uint64_t ns;
-        uint64_t word = pf_touch(moved->memory + order[i] * PF_TOUCH_PAGE, &ns);
-        pf_samples_add(&run->idle, ns);
-        if (word != pf_moved_word(moved->seed, order[i]))
+        if (!pf_moved_touch(moved, order[i], &ns))
             error = pf_moved_wrong(order[i], run->why);
+        pf_samples_add(&run->idle, ns);
     }
     free(order);
     return error;
@@ -100,23 +106,24 @@ static void keep_service(struct service *service, unsigned round, const struct f
     service->place[round] = status->place_p50_us;
 }
 
-/* As many pages as fit into a round's time if a fault costs what it is made of. */
-static size_t idle_pages(struct fault_bench *run)
+/* As much as fits into a round's time if a fault costs what it is made of. */
+static size_t idle_bytes(struct fault_bench *run)
 {
+    if (is_huge(run))
+        return run->bytes;
     double each = pf_samples_us(&run->local, 0.5) + pf_samples_us(&run->raw, 0.5);
     double fitting = (double)share(run, 0.4 / ROUNDS) / 1000.0 / each;
     size_t pages = fitting < IDLE_MOST ? (size_t)fitting : IDLE_MOST;
     if (pages < IDLE_LEAST)
         pages = IDLE_LEAST;
-    return pages * PF_TOUCH_PAGE < run->bytes ? pages : run->bytes / PF_TOUCH_PAGE;
+    return pages * PF_TOUCH_PAGE < run->bytes ? pages * PF_TOUCH_PAGE : run->bytes;
 }
 
 static int measure_idle(struct fault_bench *run, unsigned round)
 {
     struct pf_moved moved;
     struct ferry_status status;
-    int error = pf_move_here(&moved, run->bench, &run->peer, idle_pages(run) * PF_TOUCH_PAGE, false,
-                             run->why);
+    int error = pf_move_here(&moved, run->bench, &run->peer, idle_bytes(run), false, run->why);
     if (!error)
         error = touch_all(run, &moved);
     if (!error)
@@ -152,10 +159,9 @@ static int touch_loaded(struct fault_bench *run, const struct pf_moved *moved,
     struct ferry_status after;
     int error = 0;
     ferry_job_status(moved->job, &before);
-    for (size_t i = 0; i < moved->bytes / PF_TOUCH_PAGE; i++, before = after) {
+    for (size_t i = 0; i < pf_moved_pages(moved); i++, before = after) {
         uint64_t ns;
-        uint64_t word = pf_touch(moved->memory + order[i] * PF_TOUCH_PAGE, &ns);
-        if (word != pf_moved_word(moved->seed, order[i]))
+        if (!pf_moved_touch(moved, order[i], &ns))
             error = pf_moved_wrong(order[i], run->why);
         ferry_job_status(moved->job, &after);
         if (after.faults == before.faults)
@@ -181,7 +187,7 @@ static void keep_loaded(struct fault_bench *run, const struct loaded_run *loaded
 
 static int touch_and_keep(struct fault_bench *run, const struct pf_moved *moved)
 {
-    size_t pages = moved->bytes / PF_TOUCH_PAGE;
+    size_t pages = pf_moved_pages(moved);
     size_t *order = pf_touch_order(pages, moved->seed);
     struct loaded_run loaded = {.touches = calloc(pages, sizeof *loaded.touches)};
     int error;
@@ -234,21 +240,8 @@ static int measure_loaded(struct fault_bench *run)
 /* ---- the whole
  * -------------------------------------------------------------------------------------- */
 
-static void fill(struct fault_bench *run, struct pf_report *report)
+static void add_service(struct service *service, struct pf_report *report)
 {
-    struct service *service = &run->service;
-    double fault = pf_samples_us(&run->idle, 0.5);
-    double local = pf_samples_us(&run->local, 0.5);
-    double raw = pf_samples_us(&run->raw, 0.5);
-    pf_report_add(report, "fault_p50_us", "fault, idle, p50", "us", fault);
-    pf_report_add(report, "fault_p99_us", "fault, idle, p99", "us",
-                  pf_samples_us(&run->idle, 0.99));
-    pf_report_add(report, "fault_p999_us", "fault, idle, p99.9", "us",
-                  pf_samples_us(&run->idle, 0.999));
-    pf_report_add(report, "loaded_p50_us", "fault, bulk lane at full rate, p50", "us",
-                  pf_samples_us(&run->loaded, 0.5));
-    pf_report_add(report, "loaded_p99_us", "fault, bulk lane at full rate, p99", "us",
-                  pf_samples_us(&run->loaded, 0.99));
     pf_report_add(report, "service_p50_us", "service time, p50", "us",
                   pf_median(service->service, ROUNDS));
     pf_report_add(report, "read_p50_us", "  reading the fault", "us",
@@ -259,9 +252,33 @@ static void fill(struct fault_bench *run, struct pf_report *report)
                   pf_median(service->answer, ROUNDS));
     pf_report_add(report, "place_p50_us", "  placing the page", "us",
                   pf_median(service->place, ROUNDS));
-    pf_report_add(report, "local_p50_us", "local userfault, p50", "us", local);
-    pf_report_add(report, "raw_p50_us", "raw round trip, p50", "us", raw);
-    pf_report_add(report, "ratio_p50", "fault / (local + raw)", "", fault / (local + raw));
+}
+
+static void fill(struct fault_bench *run, struct pf_report *report)
+{
+    double fault = pf_samples_us(&run->idle, 0.5);
+    double local = pf_samples_us(&run->local, 0.5);
+    double raw = pf_samples_us(&run->raw, 0.5);
+    pf_report_add(report, "fault_p50_us", "fault, idle, p50", "us", fault);
+    pf_report_add(report, "fault_p99_us", "fault, idle, p99", "us",
+                  pf_samples_us(&run->idle, 0.99));
+    pf_report_add(report, "fault_p999_us", "fault, idle, p99.9", "us",
+                  pf_samples_us(&run->idle, 0.999));
+    if (!is_huge(run)) {
+        pf_report_add(report, "loaded_p50_us", "fault, bulk lane at full rate, p50", "us",
+                      pf_samples_us(&run->loaded, 0.5));
+        pf_report_add(report, "loaded_p99_us", "fault, bulk lane at full rate, p99", "us",
+                      pf_samples_us(&run->loaded, 0.99));
+    }
+    add_service(&run->service, report);
+    pf_report_add(report, "local_p50_us", "local userfault of 4 KiB, p50", "us", local);
+    pf_report_add(report, "local_p99_us", "local userfault of 4 KiB, p99", "us",
+                  pf_samples_us(&run->local, 0.99));
+    pf_report_add(report, "raw_p50_us", "raw round trip of 4 KiB, p50", "us", raw);
+    pf_report_add(report, "raw_p99_us", "raw round trip of 4 KiB, p99", "us",
+                  pf_samples_us(&run->raw, 0.99));
+    if (!is_huge(run))
+        pf_report_add(report, "ratio_p50", "fault / (local + raw)", "", fault / (local + raw));
     snprintf(report->note, sizeof report->note,
              "samples: %zu idle, %zu loaded in %u migrations, %zu local, %zu raw; %d rounds",
              run->idle.count, run->loaded.count, run->moves, run->local.count, run->raw.count,
@@ -278,7 +295,7 @@ static int measure(struct fault_bench *run)
         if (!error)
             error = measure_idle(run, round);
     }
-    return error ? error : measure_loaded(run);
+    return error || is_huge(run) ? error : measure_loaded(run);
 }
 
 static int make_room(struct fault_bench *run)
@@ -299,7 +316,7 @@ int pf_bench_fault(const struct pf_bench *bench, struct pf_report *report, struc
         return pf_why(why, -ENOMEM, "no memory for the measurement");
     run->bench = bench;
     run->why = why;
-    run->bytes = bench->bytes ? bench->bytes : DEFAULT_BYTES;
+    run->bytes = bench->bytes ? bench->bytes : is_huge(run) ? HUGE_BYTES : DEFAULT_BYTES;
     int error = make_room(run);
     if (!error)
         error = pf_peer_start(&run->peer, bench, why);

@@ -71,10 +71,11 @@ static int wait_until_moved(struct ferry_job *job, struct pf_why *why)
     return 0;
 }
 
-static int move(struct ferry_job *job, const struct pf_peer_command *command, struct pf_why *why)
+static int move(struct ferry_job *job, const struct pf_bench *bench,
+                const struct pf_peer_command *command, struct pf_why *why)
 {
     void *memory =
-        ferry_job_alloc(job, region_name, command->bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
+        ferry_job_alloc(job, region_name, command->bytes, bench->page_size, bench->flags);
     if (!memory)
         return say_why(job, -errno, why);
     fill(memory, command->bytes / PF_TOUCH_PAGE, command->seed);
@@ -91,7 +92,7 @@ int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *com
     struct ferry_job *job;
     int error = open_job(&job, bench, command->background, why);
     if (!error)
-        error = move(job, command, why);
+        error = move(job, bench, command, why);
     if (job)
         ferry_job_close(job);
     return error;
@@ -153,6 +154,7 @@ int pf_move_here(struct pf_moved *moved, const struct pf_bench *bench, struct pf
     uint64_t seed = pf_mix(pf_now_ns());
     *moved = (struct pf_moved){
         .bytes = bytes,
+        .page_size = bench->page_size == FERRY_PAGE_DEFAULT ? PF_TOUCH_PAGE : bench->page_size,
         .seed = seed,
         .peer = peer,
         .command = {PF_PEER_MOVE, .bytes = bytes, .seed = seed, .background = background},
@@ -160,7 +162,7 @@ int pf_move_here(struct pf_moved *moved, const struct pf_bench *bench, struct pf
     int error = open_job(&moved->job, bench, background, why);
     if (error)
         return error;
-    moved->memory = ferry_job_alloc(moved->job, region_name, bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
+    moved->memory = ferry_job_alloc(moved->job, region_name, bytes, bench->page_size, bench->flags);
     if (!moved->memory)
         return say_why(moved->job, -errno, why);
     error = ferry_job_receive(moved->job, bench->uri, ready, moved);

@@ -4,6 +4,7 @@
 #define PF_BENCH_MOVE_H
 
 #include "bench/peer.h"
+#include "bench/touch.h"
 #include "pageferry.h"
 
 #include <pthread.h>
@@ -16,7 +17,7 @@ int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *com
 struct pf_moved {
     struct ferry_job *job;
     const char *memory;
-    size_t bytes;
+    size_t bytes, page_size; /* of the region; of its host pages */
     uint64_t seed;
     uint64_t began_ns; /* when the job ran here */
 
@@ -38,8 +39,20 @@ int pf_moved_complete(struct pf_moved *moved, struct ferry_status *status, struc
 
 void pf_moved_close(struct pf_moved *moved);
 
-/* The first word of a page, as the source wrote it: never zero. */
+/* The first word of a page of 4 KiB, as the source wrote it: never zero. */
 uint64_t pf_moved_word(uint64_t seed, size_t page);
+
+static inline size_t pf_moved_pages(const struct pf_moved *moved)
+{
+    return moved->bytes / moved->page_size;
+}
+
+/* Touch a host page by the toucher's clock. False: another word is there than the source wrote. */
+static inline bool pf_moved_touch(const struct pf_moved *moved, size_t page, uint64_t *ns)
+{
+    uint64_t word = pf_touch(moved->memory + page * moved->page_size, ns);
+    return word == pf_moved_word(moved->seed, page * (moved->page_size / PF_TOUCH_PAGE));
+}
 
 /* A page arrived with another first word: -EIO and the sentence. */
 int pf_moved_wrong(size_t page, struct pf_why *why);

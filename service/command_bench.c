@@ -18,6 +18,8 @@ enum {
     KEY_SECONDS = 'd',
     KEY_QUICK = 'q',
     KEY_THREADS = 256, /* no letter */
+    KEY_PAGES,
+    KEY_SHARED,
     MIB_MAX = 65536,
     SECONDS_MAX = 600,
     THREADS_MAX = 64,
@@ -33,10 +35,8 @@ struct measurement {
 };
 
 static const struct measurement measurements[] = {
-    {"raw", pf_bench_raw},
-    {"fault", pf_bench_fault},
-    {"bulk", pf_bench_bulk},
-    {"prefetch", pf_bench_prefetch},
+    {"raw", pf_bench_raw},           {"fault", pf_bench_fault}, {"bulk", pf_bench_bulk},
+    {"prefetch", pf_bench_prefetch}, {"place", pf_bench_place},
 };
 
 struct bench_args {
@@ -45,6 +45,8 @@ struct bench_args {
     const char *transport;
     unsigned long mib; /* 0: the measurement's default */
     unsigned long threads;
+    size_t page_size;
+    unsigned flags;
     double seconds;
     bool quick, json;
 };
@@ -54,6 +56,8 @@ static const struct argp_option rows[] = {
      "What to measure: a URI of this host, or a scheme alone (tcp, ofi+tcp, ofi+shm, verbs)", 0},
     {"size", KEY_SIZE, "MIB", 0,
      "Size of the job that is moved (default: fault 256, bulk 512, prefetch 64)", 0},
+    {"pages", KEY_PAGES, "4k|2m", 0, "Page size of the job that is moved (default 4k)", 0},
+    {"shared", KEY_SHARED, NULL, 0, "The job's memory is a memfd (default: anonymous memory)", 0},
     {"threads", KEY_THREADS, "COUNT", 0,
      "fault: so many threads of the job fault at once, up to 64, against eight (default 1)", 0},
     {"seconds", KEY_SECONDS, "SECONDS", 0, "About how long to measure (default 8)", 0},
@@ -81,6 +85,13 @@ static unsigned long parse_number(const char *option, const char *what, unsigned
     return value;
 }
 
+static size_t parse_pages(const char *text, struct argp_state *state)
+{
+    if (strcmp(text, "4k") != 0 && strcmp(text, "2m") != 0)
+        argp_error(state, "--pages can't be \"%.40s\": give 4k or 2m", text);
+    return text[0] == '4' ? FERRY_PAGE_DEFAULT : FERRY_PAGE_2M;
+}
+
 static double parse_seconds(const char *text, struct argp_state *state)
 {
     char *end;
@@ -91,12 +102,21 @@ static double parse_seconds(const char *text, struct argp_state *state)
     return value;
 }
 
+static bool is_place(const struct bench_args *args)
+{
+    return args->measurement && args->measurement->run == pf_bench_place;
+}
+
 static void check_complete(struct bench_args *args, struct argp_state *state)
 {
     if (!args->measurement)
-        argp_error(state, "what to measure is missing: raw, fault, bulk or prefetch");
-    if (!args->transport)
+        argp_error(state, "what to measure is missing: raw, fault, bulk, place or prefetch");
+    if (!args->transport && !is_place(args))
         argp_error(state, "--transport is missing: a scheme such as tcp, or a URI of this host");
+    if (args->page_size != FERRY_PAGE_DEFAULT && args->measurement &&
+        args->measurement->run != pf_bench_bulk &&
+        (args->measurement->run != pf_bench_fault || args->threads > 1))
+        argp_error(state, "--pages 2m is for the measurements bulk and fault (without --threads)");
     if (args->threads > 1 && args->measurement && args->measurement->run != pf_bench_fault)
         argp_error(state, "--threads is for the measurement fault");
     if (args->seconds == 0)
@@ -118,6 +138,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_SIZE:
         args->mib = parse_number("--size", "MiB", MIB_MAX, text, state);
         return 0;
+    case KEY_PAGES:
+        args->page_size = parse_pages(text, state);
+        return 0;
+    case KEY_SHARED:
+        args->flags = FERRY_SHARED;
+        return 0;
     case KEY_THREADS:
         args->threads = parse_number("--threads", "threads", THREADS_MAX, text, state);
         return 0;
@@ -132,10 +158,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (args->measurement)
-            argp_error(state, "one measurement at a time: raw, fault, bulk or prefetch");
+            argp_error(state, "one measurement at a time: raw, fault, bulk, place or prefetch");
         args->measurement = find(text);
         if (!args->measurement)
-            argp_error(state, "there is no measurement \"%.40s\": raw, fault, bulk or prefetch",
+            argp_error(state,
+                       "there is no measurement \"%.40s\": raw, fault, bulk, place or prefetch",
                        text);
         return 0;
     case ARGP_KEY_END:
@@ -191,8 +218,10 @@ static void print_json(const struct pf_report *report, const struct pf_bench *be
     scheme_of(bench->uri, scheme, sizeof scheme);
     for (unsigned i = 0; i < report->count; i++)
         add_number(json, report->figures[i].key, report->figures[i].value);
-    json_object_object_add(json, "transport", json_object_new_string(scheme));
-    json_object_object_add(json, "wait", json_object_new_string(wait));
+    if (bench->uri[0]) {
+        json_object_object_add(json, "transport", json_object_new_string(scheme));
+        json_object_object_add(json, "wait", json_object_new_string(wait));
+    }
     json_object_object_add(json, "host", json_object_new_string(host->nodename));
     json_object_object_add(json, "kernel", json_object_new_string(host->release));
     json_object_object_add(json, "version", json_object_new_string(ferry_version()));
@@ -216,8 +245,9 @@ static void print_table(const struct pf_report *report)
 static void print_text(const struct pf_report *report, const struct pf_bench *bench,
                        const char *wait, const struct utsname *host)
 {
-    printf("%s, wait %s; %s, Linux %s, pageferry %s\n", bench->uri, wait, host->nodename,
-           host->release, ferry_version());
+    if (bench->uri[0])
+        printf("%s, wait %s; ", bench->uri, wait);
+    printf("%s, Linux %s, pageferry %s\n", host->nodename, host->release, ferry_version());
     if (report->rows > 0)
         print_table(report);
     for (unsigned i = report->rows * report->columns; i < report->count; i++) {
@@ -232,6 +262,8 @@ static int measure(const struct bench_args *args)
     struct pf_bench bench = {
         .engine = args->engine.values,
         .bytes = (size_t)args->mib << 20,
+        .page_size = args->page_size,
+        .flags = args->flags,
         .threads = (unsigned)args->threads,
         .seconds = args->seconds,
     };
@@ -239,7 +271,7 @@ static int measure(const struct bench_args *args)
     struct pf_why why = {""};
     struct utsname host;
     char wait[PF_OPTION_TEXT_MAX];
-    int error = pf_bench_address(args->transport, bench.uri, &why);
+    int error = is_place(args) ? 0 : pf_bench_address(args->transport, bench.uri, &why);
     if (error)
         return pf_complain(error == -ENODEV ? PF_EXIT_FAILED : PF_EXIT_USAGE, "%s", why.text);
     if (args->measurement->run(&bench, &report, &why) != 0)
@@ -260,11 +292,12 @@ int pf_command_bench(int argc, char **argv)
     const struct argp argp = {
         .options = rows,
         .parser = parse,
-        .args_doc = "raw|fault|bulk|prefetch",
+        .args_doc = "raw|fault|bulk|place|prefetch",
         .doc =
             "Measure a transport (raw), the latency of page faults over it (fault) or the rate "
             "of the background stream (bulk), or what sending neighbours unasked saves (prefetch), "
-            "between two processes of this host that the command starts itself.",
+            "between two processes of this host that the command starts itself; or, without any "
+            "transport, the placement of a page (place).",
         .children = args.engine.child,
     };
     argp_parse(&argp, argc, argv, 0, NULL, &args);

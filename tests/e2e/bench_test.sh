@@ -42,9 +42,36 @@ raw() {
 fault() {
     pf 0 bench fault --transport tcp --quick --json "$@"
     numbers fault_p50_us fault_p99_us fault_p999_us loaded_p50_us loaded_p99_us service_p50_us \
-        read_p50_us request_p50_us answer_p50_us place_p50_us local_p50_us raw_p50_us ratio_p50
+        read_p50_us request_p50_us answer_p50_us place_p50_us local_p50_us local_p99_us \
+        raw_p50_us raw_p99_us ratio_p50
     near "$(value ratio_p50)" "$(awk -v f="$(value fault_p50_us)" -v l="$(value local_p50_us)" \
         -v r="$(value raw_p50_us)" 'BEGIN { print f / (l + r) }')"
+}
+
+shared() {
+    pf 0 bench fault --transport tcp --quick --json --shared --place "$1"
+    described spin
+    numbers fault_p50_us service_p50_us ratio_p50
+    pf 0 bench bulk --transport tcp --quick --json --shared --place "$1"
+    described spin
+    numbers bulk_GBps raw_GBps raw_ratio
+}
+
+# Where there are huge pages for both ends.
+huge() {
+    local free
+    free=$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 2>/dev/null || echo 0)
+    [ "$free" -ge 16 ] || return 0
+    pf 0 bench fault --transport tcp --quick --json --size 8 --pages 2m --shared
+    described spin
+    numbers fault_p50_us service_p50_us place_p50_us
+}
+
+place() {
+    pf 0 bench place --json
+    lines out 1
+    lines err 0
+    numbers copy_4k_us continue_4k_us ratio_4k copy_anonymous_4k_us
 }
 
 crowd() {
@@ -105,6 +132,10 @@ bad_input() {
     pf 2 bench fault --transport tcp --size 0
     pf 2 bench fault --transport tcp --seconds never
     pf 2 bench fault --transport tcp --threads 65
+    pf 2 bench bulk --transport tcp --pages 3k
+    has err "3k"
+    pf 2 bench raw --transport tcp --pages 2m
+    has err "--pages"
     pf 2 bench bulk --transport tcp --threads 8
     has err "--threads"
     pf 2 bench fault --transport tcp --wait never
@@ -153,6 +184,10 @@ for wait in spin sleep; do
     described $wait
 done
 crowd
+shared copy
+shared continue
+huge
+place
 stray_environment
 for_people
 bad_input
