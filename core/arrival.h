@@ -39,7 +39,7 @@ struct pf_arriving {
      * placing a page is mapping it by CONTINUE.
      */
     bool in_place;
-    bool filled; /* registering has put a page under all of the file */
+    bool filled; /* there is a page under all of the file */
     char *alias;
     struct pf_mr *alias_mrs[PF_RAILS_MAX]; /* with each rail's device */
 };

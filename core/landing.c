@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/landing.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "core/backing.h"
 
 #include <string.h>
 #include <sys/mman.h>
+
+enum { FILL_BYTES = 32 << 20 };
+
+#define FILL_NS 1000000000ull
 
 /* ---- may it be ------------------------------------------------------------------------------- */
 
@@ -37,10 +42,16 @@ static const char *obstacle(const struct pf_arriving *arriving, const struct pf_
     return NULL;
 }
 
+/* A page under all of the file costs memory that a sparse region would not take. */
+static bool is_dense(const struct pf_arriving *arriving)
+{
+    return arriving->populated > arriving->region->bytes / 2;
+}
+
 /* Registering where that pins puts a page under all of the file: not for a sparse one. */
 static bool worth_it(const struct pf_arriving *arriving, const struct pf_session *session)
 {
-    return !any_pins(session) || arriving->populated > arriving->region->bytes / 2;
+    return !any_pins(session) || is_dense(arriving);
 }
 
 /* ---- the second mapping ---------------------------------------------------------------------- */
@@ -75,6 +86,25 @@ static int map_alias(struct pf_arriving *arriving, struct pf_why *why)
     return 0;
 }
 
+/*
+ * Put a page under all of the file while the job still runs at the source. Else it happens on the
+ * way of each write, and clearing a page takes about as long as sending it. Bounded, as the source
+ * waits for us: what is left then is filled as it is written.
+ */
+static bool fill_ahead(const struct pf_arriving *arriving)
+{
+    uint64_t start = pf_now_ns();
+    size_t bytes = arriving->region->bytes;
+    for (size_t at = 0; at < bytes; at += FILL_BYTES) {
+        size_t left = bytes - at;
+        if (pf_now_ns() - start > FILL_NS ||
+            madvise(arriving->alias + at, left < FILL_BYTES ? left : FILL_BYTES,
+                    MADV_POPULATE_WRITE))
+            return false;
+    }
+    return true;
+}
+
 static int open_one(struct pf_arriving *arriving, const struct pf_session *session,
                     struct pf_why *why)
 {
@@ -87,7 +117,9 @@ static int open_one(struct pf_arriving *arriving, const struct pf_session *sessi
         return error;
     }
     arriving->in_place = true;
-    arriving->filled = any_pins(session);
+    /* Huge pages are reserved for the region either way. */
+    bool may_fill = pf_region_huge(arriving->region) || is_dense(arriving);
+    arriving->filled = any_pins(session) || (may_fill && fill_ahead(arriving));
     return 0;
 }
 
