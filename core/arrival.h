@@ -110,11 +110,11 @@ struct pf_placing {
 int pf_arrival_place(struct pf_arrival *arrival, struct pf_placing *placing);
 
 /*
- * A page that is not missing was touched at an address behind a userfaultfd: it was received
- * meanwhile, never used at the source, or given back by the job. Map what its file has, else
- * zeros. 0 or -errno. The fault thread only.
+ * A page that is not missing was touched at an address behind a target's userfaultfd: it was
+ * received meanwhile, never used at the source, or given back by the job. Map what its file has,
+ * else zeros. 0 or -errno. The fault thread only.
  */
-int pf_arrival_resolve(struct pf_arrival *arrival, unsigned region, const struct pf_uffd *uffd,
+int pf_arrival_resolve(struct pf_arrival *arrival, unsigned region, const struct pf_target *target,
                        char *to);
 
 /* pf_arrival_place() for placers: steps are taken inside the gate, -EAGAIN is waited out. */

@@ -46,6 +46,7 @@ static int take_in_child(const struct pf_client *parent, int fd, struct pf_clien
     (*child)->target.pid = parent->target.pid;
     (*child)->target.child = true;
     (*child)->target.home = parent->target.home;
+    (*child)->target.minor = parent->target.minor;
     (*child)->state = PF_CLIENT_WAITING;
     return pf_target_copy(&(*child)->target, &parent->target);
 }
@@ -134,17 +135,29 @@ static int show(struct pf_client *client, const struct pf_client_mapping *mappin
                       (unsigned long long)mapping->bytes, (unsigned long long)mapping->addr);
     if (!error) {
         error = pf_uffd_register(&client->uffd, (void *)(uintptr_t)mapping->addr,
-                                 (size_t)mapping->bytes, false, &zeropage);
+                                 (size_t)mapping->bytes, client->target.minor, &zeropage);
         client->zeropage = client->zeropage && zeropage;
     }
     return error ? not_registered(mapping, index, error, why) : 0;
 }
 
+/*
+ * A page can be in the file before its content is: watchers must not map it by themselves. A
+ * kernel that has no minor faults never has such pages.
+ */
+static bool can_minor(const struct pf_client *client, const struct pf_client_message *message)
+{
+    const struct pf_client_mapping *first = &message->list[0];
+    bool zeropage;
+    return pf_uffd_register(&client->uffd, (void *)(uintptr_t)first->addr, (size_t)first->bytes,
+                            true, &zeropage) == 0;
+}
+
 int pf_client_show(struct pf_client *client, const struct pf_client_message *message,
                    const struct pf_regions *regions, bool home, struct pf_why *why)
 {
-    if (pf_target_init(&client->target, &client->uffd, home, message->count + PF_CLIENT_VIEWS))
-        return pf_why(why, -ENOMEM, "no memory for its mappings");
+    client->target.home = home;
+    client->target.minor = !home && can_minor(client, message);
     client->target.pid = (int)client->wire.pid;
     client->zeropage = true;
     int error = 0;
@@ -164,6 +177,11 @@ static int check_watched(const struct pf_client_mapping *mapping, unsigned index
         return pf_why(why, -ENOENT, "mapping %u: the job has no region \"%s\"", index,
                       mapping->region);
     const struct pf_region *region = &regions->list[id];
+    if (!pf_region_shared(region) && !region->foreign)
+        return pf_why(why, -EINVAL,
+                      "mapping %u: region \"%s\" is private memory of the job, and only shared "
+                      "regions (FERRY_SHARED, ferry_job_protect_fd) can be watched",
+                      index, region->name);
     if (mapping->page_size != pf_region_page_size(region))
         return pf_why(why, -EINVAL, "mapping %u has pages of %llu bytes, region \"%s\" of %zu",
                       index, (unsigned long long)mapping->page_size, region->name,

@@ -38,7 +38,10 @@ static int register_one(const struct ferry_client *client, const struct ferry_ma
                         unsigned index, bool forks, struct pf_why *why)
 {
     bool zeropage;
-    int error = pf_uffd_register(&client->uffd, mapping->addr, mapping->bytes, false, &zeropage);
+    /* A page can be in the shared file before its content is: minor faults keep it from us. */
+    int error = pf_uffd_register(&client->uffd, mapping->addr, mapping->bytes, true, &zeropage);
+    if (error == -EINVAL || error == -ENOTSUP) /* private memory, or an old kernel */
+        error = pf_uffd_register(&client->uffd, mapping->addr, mapping->bytes, false, &zeropage);
     if (error)
         return pf_why(why, error, "mapping %u (%zu bytes at %p) can't be registered: %s", index,
                       mapping->bytes, mapping->addr, strerror(-error));

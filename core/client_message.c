@@ -39,6 +39,15 @@ static int take_page_size(struct json_object *item, unsigned index,
     return error;
 }
 
+/* It gets into sentences and log lines. */
+static bool is_plain(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return false;
+    return true;
+}
+
 static int take_region(struct json_object *item, unsigned index,
                        const struct pf_client_words *words, char name[PF_REGION_NAME],
                        struct pf_why *why)
@@ -48,7 +57,7 @@ static int take_region(struct json_object *item, unsigned index,
     if (!text && json_object_object_get_ex(item, words->region, &value) &&
         json_object_is_type(value, json_type_string))
         text = json_object_get_string(value);
-    if (!text || text[0] == '\0' || strlen(text) >= PF_REGION_NAME)
+    if (!text || text[0] == '\0' || strlen(text) >= PF_REGION_NAME || !is_plain(text))
         return pf_why(why, -EINVAL, "mapping %u: \"%s\" should name a region", index,
                       words->region);
     strcpy(name, text);
@@ -110,19 +119,6 @@ int pf_client_mappings_take(struct pf_client_message *message, struct json_objec
     return error;
 }
 
-static int take_mode(struct pf_client_message *message, struct json_object *json,
-                     struct pf_why *why)
-{
-    struct json_object *mode;
-    if (!json_object_object_get_ex(json, "mode", &mode))
-        return 0;
-    const char *text = json_object_get_string(mode);
-    message->minor = text && strcmp(text, "minor") == 0;
-    if (!message->minor && (!text || strcmp(text, "missing") != 0))
-        return pf_why(why, -EINVAL, "\"mode\" is \"missing\" or \"minor\"");
-    return 0;
-}
-
 int pf_client_message_take(struct pf_client_message *message, struct json_object *json,
                            struct pf_why *why)
 {
@@ -138,8 +134,7 @@ int pf_client_message_take(struct pf_client_message *message, struct json_object
     if (!json_object_is_type(json, json_type_object) ||
         !json_object_object_get_ex(json, "mappings", &mappings))
         return pf_why(why, -EINVAL, "the message is no object with \"mappings\"");
-    int error = take_mode(message, json, why);
-    return error ? error : pf_client_mappings_take(message, mappings, &words, why);
+    return pf_client_mappings_take(message, mappings, &words, why);
 }
 
 void pf_client_message_free(struct pf_client_message *message)

@@ -22,7 +22,6 @@ struct pf_client_mapping {
 struct pf_client_message {
     struct pf_client_mapping *list; /* malloc'ed */
     unsigned count;
-    bool minor; /* registered for minor faults too: pages in the file wait for a CONTINUE */
 };
 
 /* Another program's words for the same; see adapters/. NULL: the key is not used. */

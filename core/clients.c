@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "core/clients_thread.h"
+#include "core/homes.h"
 #include "core/job.h"
 
 #include <errno.h>
@@ -130,6 +131,7 @@ int pf_clients_failure(struct pf_clients *clients, struct pf_why *why)
 
 static void attach_home(struct pf_client *home, struct pf_arrival *arrival)
 {
+    pf_homes_track(arrival, &home->target);
     for (unsigned i = 0; i < arrival->count; i++) {
         if (!arrival->list[i].region->foreign)
             continue;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/homes.h"
 #include "core/job.h"
 #include "core/session.h"
 #include "pageferry.h"
@@ -219,6 +220,8 @@ void pf_clients_take_in_children(struct pf_clients *clients)
             clients->spares[i] = child = NULL;
         }
         if (!child && (child = pf_client_spare())) {
+            if (clients->home)
+                pf_homes_track(clients->arrival, &child->target);
             clients->spares[i] = child;
             atomic_store(&targets->spares[i], &child->target);
         }

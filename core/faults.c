@@ -2,6 +2,7 @@
 #include "core/faults.h"
 
 #include "base/clock.h"
+#include "core/homes.h"
 #include "pageferry.h"
 
 #include <string.h>
@@ -36,7 +37,7 @@ static int place_zero(struct pf_target *target, char *to)
 static int settle(struct pf_fault_thread *faults, struct pf_target *target, unsigned region,
                   char *to, uint32_t tid, uint64_t now)
 {
-    int error = pf_arrival_resolve(faults->arrival, region, target->uffd, to);
+    int error = pf_arrival_resolve(faults->arrival, region, target, to);
     if (faults->arrival->blocked && tid)
         pf_blocked_settled(faults->arrival->blocked, tid, pf_now_ns() - now);
     return error ? pf_why(&target->why, error, "a zero page could not be placed: %s",
@@ -73,7 +74,7 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
     struct pf_arriving *arriving = &arrival->list[view->region];
     size_t bytes = pf_region_page_size(arriving->region);
     size_t page = (size_t)(view->offset + (address - view->addr)) >> arriving->region->page_shift;
-    if (!pf_pageset_has(&arriving->missing, page))
+    if (!pf_pageset_has(&arriving->missing, page) || !pf_homes_due(target, view->region, page))
         return settle(faults, target, view->region,
                       (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1)), tid, now);
     begin_wait(arrival, tid, view->region, page, now);
@@ -108,7 +109,7 @@ static void on_given_back(struct pf_fault_thread *faults, struct pf_target *targ
             continue;
         struct pf_run run = {(size_t)((view->offset + first - view->addr) >> region->page_shift),
                              (size_t)((last - first) >> region->page_shift)};
-        pf_arrival_received(arrival, view->region, run);
+        pf_homes_given_back(arrival, target, view->region, run);
         /* Another thread may wait for one of them: it faults again and gets zeros. */
         pf_uffd_wake(target->uffd, (void *)(uintptr_t)first, (size_t)(last - first));
         pf_count(&arrival->counters->given_back_pages, run.pages);
@@ -212,7 +213,7 @@ static int serve_or_fail(struct pf_fault_thread *faults, struct pf_target *targe
     int served = serve_target(faults, target);
     if (served >= 0)
         return served;
-    if (target == &faults->arrival->own || (target->home && !target->child)) {
+    if (target == &faults->arrival->own || (target->home && served != -ESRCH)) {
         faults->worker.why = target->why;
         return served;
     }

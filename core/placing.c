@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How a page is placed: copied, zeroed, or mapped where it lies in its file. See arrival.h. */
-#include "core/arrival.h"
+#include "core/homes.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -152,22 +152,33 @@ static int fill_some(struct pf_arrival *arrival, struct pf_arriving *arriving,
     return result;
 }
 
-/* Pages are in the file now: who waits for them elsewhere looks again. Inside the gate. */
-static void wake_watchers(struct pf_arrival *arrival, unsigned region, struct pf_run run)
+/* Pages are in the file now: who waits for them at another mapping of it goes on. */
+static void show_watcher(const struct pf_target *target, const struct pf_view *view, uint64_t from,
+                         uint64_t to)
+{
+    uint64_t first = from > view->offset ? from : view->offset;
+    uint64_t last = view->offset + view->bytes < to ? view->offset + view->bytes : to;
+    size_t done;
+    if (first >= last)
+        return;
+    void *at = (void *)(uintptr_t)(view->addr + (first - view->offset));
+    size_t bytes = (size_t)(last - first);
+    /* Mapped now, they cost no fault later; where that stops half-way, who waits looks again. */
+    if (!target->minor || pf_uffd_continue(target->uffd, at, bytes, &done) != PF_PLACED_ALL)
+        pf_uffd_wake(target->uffd, at, bytes);
+}
+
+/* Inside the gate. */
+static void show_watchers(struct pf_arrival *arrival, unsigned region, struct pf_run run)
 {
     unsigned shift = arrival->list[region].region->page_shift;
     uint64_t from = (uint64_t)run.first << shift;
     uint64_t to = from + ((uint64_t)run.pages << shift);
     for (unsigned i = 0; i < arrival->targets.count; i++) {
         const struct pf_target *target = arrival->targets.list[i];
-        for (unsigned v = 0; !target->home && v < target->count; v++) {
-            const struct pf_view *view = &target->views[v];
-            uint64_t first = from > view->offset ? from : view->offset;
-            uint64_t last = view->offset + view->bytes < to ? view->offset + view->bytes : to;
-            if (view->region == region && first < last)
-                pf_uffd_wake(target->uffd, (void *)(uintptr_t)(view->addr + (first - view->offset)),
-                             (size_t)(last - first));
-        }
+        for (unsigned v = 0; !target->home && v < target->count; v++)
+            if (target->views[v].region == region)
+                show_watcher(target, &target->views[v], from, to);
     }
 }
 
@@ -185,6 +196,20 @@ static size_t settled_pages(const struct pf_arriving *arriving, int result, size
     return placed;
 }
 
+static int place_in_homes(struct pf_arrival *arrival, struct pf_placing *placing)
+{
+    unsigned shift = arrival->list[placing->region].region->page_shift;
+    struct pf_run run = {placing->run.first, 1};
+    int error = pf_homes_place(arrival, placing->region, run.first, placing->from);
+    if (error)
+        return error;
+    pf_arrival_received(arrival, placing->region, run);
+    show_watchers(arrival, placing->region, run);
+    pf_count(&arrival->counters->received_bytes, (uint64_t)1 << shift);
+    advance(placing, shift, 1);
+    return 0;
+}
+
 /* Place up to a step of missing pages. 0: made headway. */
 static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
 {
@@ -193,6 +218,8 @@ static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
     size_t pages = missing_ahead(arriving, placing);
     if (pages == 0)
         return 0;
+    if (arriving->home != &arrival->own && pf_homes_several(arrival))
+        return place_in_homes(arrival, placing);
     struct spot spot = find_spot(arrival, arriving, placing->run.first);
     if (pages > spot.pages)
         pages = spot.pages ? spot.pages : 1;
@@ -202,7 +229,7 @@ static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
     if (result == PF_PLACED_EXISTS && placed.pages > done >> shift)
         pf_uffd_wake(spot.uffd, spot.to + ((placed.pages - 1) << shift), (size_t)1 << shift);
     pf_arrival_received(arrival, placing->region, placed);
-    wake_watchers(arrival, placing->region, placed);
+    show_watchers(arrival, placing->region, placed);
     pf_count(&arrival->counters->received_bytes, done);
     advance(placing, shift, placed.pages);
     if (result == PF_PLACED_AGAIN)
@@ -212,18 +239,19 @@ static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
 
 /* ---- for the threads ------------------------------------------------------------------------- */
 
-int pf_arrival_resolve(struct pf_arrival *arrival, unsigned region, const struct pf_uffd *uffd,
+int pf_arrival_resolve(struct pf_arrival *arrival, unsigned region, const struct pf_target *target,
                        char *to)
 {
     struct pf_arriving *arriving = &arrival->list[region];
-    struct spot spot = {uffd, to, 1};
+    struct spot spot = {target->uffd, to, 1};
+    bool from_file = arriving->in_place || target->minor;
     size_t done;
     size_t page_size = pf_region_page_size(arriving->region);
-    int result = arriving->in_place ? fill_from_file(arrival, arriving, &spot, &done)
-                                    : fill_with_zeros(arrival, arriving, &spot, page_size, &done);
+    int result = from_file ? fill_from_file(arrival, arriving, &spot, &done)
+                           : fill_with_zeros(arrival, arriving, &spot, page_size, &done);
     if (result == PF_PLACED_EXISTS || result == PF_PLACED_AGAIN)
         /* AGAIN: the thread faults once more, after the event that is in the way. */
-        pf_uffd_wake(uffd, to, page_size);
+        pf_uffd_wake(target->uffd, to, page_size);
     return result < 0 ? result : 0;
 }
 

@@ -14,8 +14,18 @@ int pf_target_init(struct pf_target *target, struct pf_uffd *uffd, bool home, un
     return target->views ? 0 : -ENOMEM;
 }
 
+void pf_target_forget(struct pf_target *target)
+{
+    for (unsigned i = 0; i < target->gone_count; i++)
+        pf_pageset_free(&target->gone[i]);
+    free(target->gone);
+    target->gone = NULL;
+    target->gone_count = 0;
+}
+
 void pf_target_free(struct pf_target *target)
 {
+    pf_target_forget(target);
     free(target->views);
     target->views = NULL;
     target->count = target->room = 0;
@@ -138,6 +148,11 @@ int pf_target_copy(struct pf_target *target, const struct pf_target *other)
     memcpy(target->views, other->views, other->count * sizeof *other->views);
     target->count = other->count;
     target->last = 0;
+    for (unsigned i = 0; i < target->gone_count && i < other->gone_count; i++) {
+        struct pf_run run = {0, 0};
+        while ((run = pf_pageset_next(&other->gone[i], run.first + run.pages)).pages > 0)
+            pf_pageset_add_run(&target->gone[i], run);
+    }
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #ifndef PF_CORE_TARGET_H
 #define PF_CORE_TARGET_H
 
+#include "core/pageset.h"
 #include "core/uffd.h"
 
 #include <stdatomic.h>
@@ -37,9 +38,12 @@ enum pf_target_state {
 struct pf_target {
     struct pf_uffd *uffd;
     bool home;             /* pages are placed here; else it watches */
+    bool minor;            /* registered for minor faults: CONTINUE maps what the file has */
     struct pf_view *views; /* in order of address, none overlap */
     unsigned count, room;
-    unsigned last;     /* the view of the last fault: the next is likely there too */
+    unsigned last;           /* the view of the last fault: the next is likely there too */
+    struct pf_pageset *gone; /* of each region, what was given back here alone: core/homes.h */
+    unsigned gone_count;
     atomic_int state;  /* enum pf_target_state */
     int status;        /* why it failed; valid once state says so, as is */
     struct pf_why why; /* the sentence, if there is more to say */
@@ -66,7 +70,10 @@ int pf_target_cut(struct pf_target *target, uint64_t from, uint64_t to);
  */
 int pf_target_move(struct pf_target *target, uint64_t from, uint64_t to, uint64_t bytes);
 
-/* The views of another; `target` is empty. -ENOSPC. */
+/* Free what a home keeps track of. */
+void pf_target_forget(struct pf_target *target);
+
+/* The views of another, and what was given back there; `target` is empty. -ENOSPC. */
 int pf_target_copy(struct pf_target *target, const struct pf_target *other);
 
 /*

@@ -43,6 +43,7 @@ static int append(struct pf_targets *targets, struct pf_target *target)
     if (epoll_ctl(targets->epoll_fd, EPOLL_CTL_ADD, target->uffd->fd, &event))
         return -errno;
     targets->list[targets->count++] = target;
+    targets->child_homes += target->home && target->child;
     atomic_store(&target->state, PF_TARGET_SERVED);
     return 0;
 }
@@ -62,6 +63,7 @@ static bool take_out(struct pf_targets *targets, const struct pf_target *target)
             continue;
         pf_gate_close(targets->gate);
         targets->list[i] = targets->list[--targets->count];
+        targets->child_homes -= target->home && target->child;
         pf_gate_open(targets->gate);
         epoll_ctl(targets->epoll_fd, EPOLL_CTL_DEL, target->uffd->fd, NULL);
         return true;
@@ -101,6 +103,7 @@ int pf_targets_fork(struct pf_targets *targets, const struct pf_target *parent, 
         return -ENOSPC; /* not more than there were spares for are read */
     child->uffd->fd = fd;
     child->home = parent->home;
+    child->minor = parent->minor;
     child->pid = parent->pid;
     child->child = true;
     int error = pf_target_copy(child, parent);

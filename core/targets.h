@@ -20,6 +20,7 @@ struct pf_target_command {
 struct pf_targets {
     struct pf_target *list[PF_TARGETS_MAX]; /* changed with the gate closed */
     unsigned count;
+    unsigned child_homes; /* of them, homes that were forked */
     struct pf_gate *gate;
     int epoll_fd;   /* over their userfaultfds */
     int command_fd; /* eventfd: a command waits */

@@ -86,7 +86,6 @@ static int destination(struct rig_side *side)
     unsetenv("PAGEFERRY_INCOMING");
     setenv("PAGEFERRY_ONCE", "1", 1);
     if (ferry_job_open(&side->job, stand->name) < 0 ||
-        ferry_job_set(side->job, "place", "copy") < 0 ||
         ferry_job_protect_fd(side->job, "shared", memory, PAGES * RIG_PAGE, stand->memfd, 0) < 0)
         return 96;
     if (rig_start(side) != FERRY_ARRIVED)

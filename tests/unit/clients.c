@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What clients may send, and what they may not: each mistake gets its sentence, and a good client
+ * beside it is served as if nothing had been.
+ */
+#include "core/clients.h"
+
+#include "adapters/firecracker.h"
+#include "base/log.h"
+#include "core/client.h"
+#include "core/job.h"
+#include "tests/suite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PAGES = 16, PATIENCE_MS = 200, DEADLINE_MS = 30000, ANSWER = 1024 };
+#define PAGE ((size_t)PF_PAGE_SIZE)
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+static const char good[] = "{\"mappings\":[{\"address\":4096,\"size\":8192,\"region\":\"r\","
+                           "\"offset\":0,\"page_size\":4096}]}";
+
+static int take(const char *text, struct pf_why *why)
+{
+    struct pf_client_message message;
+    struct json_object *json = json_tokener_parse(text);
+    int error = pf_client_message_take(&message, json, why);
+    if (!error)
+        pf_client_message_free(&message);
+    json_object_put(json);
+    return error;
+}
+
+static void good_message_is_taken(void)
+{
+    struct pf_client_message message;
+    struct json_object *json = json_tokener_parse(good);
+    CU_ASSERT_EQUAL_FATAL(pf_client_message_take(&message, json, NULL), 0);
+    CU_ASSERT_EQUAL(message.count, 1);
+    CU_ASSERT_EQUAL(message.list[0].addr, 4096);
+    CU_ASSERT_EQUAL(message.list[0].bytes, 8192);
+    CU_ASSERT_EQUAL(message.list[0].offset, 0);
+    CU_ASSERT_EQUAL(message.list[0].page_size, 4096);
+    CU_ASSERT_STRING_EQUAL(message.list[0].region, "r");
+    pf_client_message_free(&message);
+    json_object_put(json);
+}
+
+#define ONE(addr, size, region, offset, page)                                                      \
+    "{\"mappings\":[{\"address\":" addr ",\"size\":" size ",\"region\":" region                    \
+    ",\"offset\":" offset ",\"page_size\":" page "}]}"
+
+static void bad_messages_get_a_sentence(void)
+{
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {"[]", "no object"},
+        {"{}", "no object with \"mappings\""},
+        {"null", "no object"},
+        {"{\"mappings\":7}", "no array"},
+        {"{\"mappings\":[]}", "no mappings"},
+        {"{\"mappings\":[7]}", "mapping 0 is no object"},
+        {"{\"mappings\":[{}]}", "has no \"address\""},
+        {ONE("\"x\"", "8192", "\"r\"", "0", "4096"), "\"address\" is no whole number"},
+        {ONE("1.5", "8192", "\"r\"", "0", "4096"), "\"address\" is no whole number"},
+        {ONE("-4096", "8192", "\"r\"", "0", "4096"), "\"address\" can't be -4096"},
+        {ONE("4096", "9223372036854775807", "\"r\"", "0", "4096"), "\"size\" can't be"},
+        {ONE("99999999999999999999999999", "8192", "\"r\"", "0", "4096"), "\"address\" can't be"},
+        {ONE("4096", "0", "\"r\"", "0", "4096"), "is empty"},
+        {ONE("4097", "8192", "\"r\"", "0", "4096"), "whole pages of 4096 bytes"},
+        {ONE("4096", "8191", "\"r\"", "0", "4096"), "whole pages"},
+        {ONE("4096", "8192", "\"r\"", "1", "4096"), "whole pages"},
+        {ONE("4096", "8192", "\"r\"", "0", "2097152"), "whole pages of 2097152"},
+        {ONE("4096", "8192", "\"r\"", "0", "0"), "no pages have 0 bytes"},
+        {ONE("4096", "8192", "\"r\"", "0", "12288"), "no pages have 12288"},
+        {ONE("4096", "8192", "7", "0", "4096"), "should name a region"},
+        {ONE("4096", "8192", "\"\"", "0", "4096"), "should name a region"},
+        {ONE("4096", "8192", "\"a\\nb\"", "0", "4096"), "should name a region"},
+        {ONE("4096", "8192", "\"0123456789012345678901234567890123456789012345678901234567890123\"",
+             "0", "4096"),
+         "should name a region"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct pf_why why = {""};
+        CU_ASSERT(take(bad[i].text, &why) < 0);
+        if (!strstr(why.text, bad[i].words)) {
+            fprintf(stderr, "%s: \"%s\" lacks \"%s\"\n", bad[i].text, why.text, bad[i].words);
+            CU_FAIL("sentence");
+        }
+    }
+}
+
+/* ---- a stand: clients of a job that waits ---------------------------------------------------- */
+
+struct stand {
+    struct ferry_job job;
+    struct pf_clients *clients;
+    char directory[32], path[64];
+    int memfd;
+    char *memory; /* of the client: the memfd mapped */
+    struct pf_uffd uffd;
+};
+
+static struct stand *set_up(const struct pf_client_kind *kind, bool home)
+{
+    struct stand *stand = calloc(1, sizeof *stand);
+    strcpy(stand->directory, "/tmp/pf-clients-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(stand->directory));
+    snprintf(stand->path, sizeof stand->path, "%s/socket", stand->directory);
+    pthread_mutex_init(&stand->job.lock, NULL);
+    stand->memfd = memfd_create("region", MFD_CLOEXEC);
+    CU_ASSERT_EQUAL_FATAL(ftruncate(stand->memfd, PAGES * PAGE), 0);
+    stand->memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, stand->memfd, 0);
+    struct pf_clients_attr attr = {
+        .job = &stand->job,
+        .path = stand->path,
+        .kind = kind,
+        .home = home,
+        .patience_ms = PATIENCE_MS,
+    };
+    if (!home) {
+        char *theirs =
+            mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, stand->memfd, 0);
+        CU_ASSERT_EQUAL_FATAL(pf_regions_add_file(&stand->job.regions, "r", theirs, PAGES * PAGE,
+                                                  stand->memfd, 0, NULL),
+                              0);
+    }
+    CU_ASSERT_EQUAL_FATAL(pf_clients_open(&stand->clients, &attr, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_uffd_open(&stand->uffd, 0, NULL), 0);
+    return stand;
+}
+
+static void take_down(struct stand *stand)
+{
+    pf_clients_close(stand->clients);
+    pf_uffd_close(&stand->uffd);
+    munmap(stand->memory, PAGES * PAGE);
+    if (stand->job.regions.count && stand->job.regions.list[0].addr)
+        munmap(stand->job.regions.list[0].addr, PAGES * PAGE);
+    close(stand->memfd);
+    CU_ASSERT_EQUAL(rmdir(stand->directory), 0); /* the socket is gone */
+    pthread_mutex_destroy(&stand->job.lock);
+    free(stand);
+}
+
+static int dial(const struct stand *stand)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, stand->path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void utter(int fd, const char *text, size_t length, const int *descriptors, unsigned count)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(4 * sizeof(int))];
+    } control = {.header = {.cmsg_len = CMSG_LEN(count * sizeof(int)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    if (count)
+        memcpy(CMSG_DATA(&control.header), descriptors, count * sizeof(int));
+    struct iovec part = {(void *)(uintptr_t)text, length};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = count ? &control : NULL,
+                             .msg_controllen = count ? CMSG_SPACE(count * sizeof(int)) : 0};
+    ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    for (size_t done = 0; sent > 0 && (done += (size_t)sent) < length;)
+        sent = send(fd, text + done, length - done, MSG_NOSIGNAL);
+}
+
+/* Everything that is said until the line's end or the connection's. */
+static void hear(int fd, char answer[ANSWER])
+{
+    size_t used = 0;
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    while (used < ANSWER - 1 && poll(&polled, 1, DEADLINE_MS) == 1) {
+        ssize_t got = recv(fd, answer + used, ANSWER - 1 - used, 0);
+        if (got <= 0)
+            break;
+        used += (size_t)got;
+        if (answer[used - 1] == '\n')
+            break;
+    }
+    answer[used] = '\0';
+}
+
+static void expect(int fd, const char *words)
+{
+    char answer[ANSWER];
+    hear(fd, answer);
+    if (!strstr(answer, words)) {
+        fprintf(stderr, "\"%s\" lacks \"%s\"\n", answer, words);
+        CU_FAIL("answer");
+    }
+    close(fd);
+}
+
+/* A message with one mapping, in the protocol's words. */
+static const char *mapping(char *text, const void *addr, size_t bytes, const char *region,
+                           size_t offset)
+{
+    sprintf(text,
+            "{\"mappings\":[{\"address\":%llu,\"size\":%zu,\"region\":\"%s\",\"offset\":%zu,"
+            "\"page_size\":4096}]}",
+            (unsigned long long)(uintptr_t)addr, bytes, region, offset);
+    return text;
+}
+
+static void offer(const struct stand *stand, const char *text, int descriptor, const char *words)
+{
+    int fd = dial(stand);
+    utter(fd, text, strlen(text), &descriptor, 1);
+    expect(fd, words);
+}
+
+/* The one who keeps to the rules. */
+static void expect_service(const struct stand *stand)
+{
+    char text[512];
+    offer(stand, mapping(text, stand->memory, PAGES * PAGE, "r", 0), stand->uffd.fd,
+          "{\"ok\":true}\n");
+}
+
+/* ---- messages that are none ------------------------------------------------------------------ */
+
+static void garbage_is_refused(void)
+{
+    static const char *const garbage[] = {
+        "hello",
+        "{{",
+        "\xff\xfe\xfd",
+        "[[[[[[[[[[[[[[[[",
+        "{\"mappings\":]",
+        "GET / HTTP/1.0\r\n",
+        "'",
+        "{} {}",
+    };
+    struct stand *stand = set_up(&pf_client_generic, false);
+    for (size_t i = 0; i < sizeof garbage / sizeof garbage[0]; i++)
+        offer(stand, garbage[i], stand->uffd.fd, "{\"error\":\"");
+    expect_service(stand);
+    take_down(stand);
+}
+
+static void huge_message_is_refused(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    size_t length = PF_CLIENT_MESSAGE_MAX + 4096;
+    char *text = malloc(length);
+    memset(text, ' ', length);
+    memcpy(text, "{\"mappings\":[", 13);
+    int fd = dial(stand);
+    utter(fd, text, length, &stand->uffd.fd, 1);
+    expect(fd, "longer than 256 KiB");
+    free(text);
+    expect_service(stand);
+    take_down(stand);
+}
+
+/* Each beginning of a good message, and then the end. */
+static void truncated_messages_are_refused(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    char text[512];
+    mapping(text, stand->memory, PAGES * PAGE, "r", 0);
+    for (size_t length = 0; length < strlen(text); length++) {
+        int fd = dial(stand);
+        if (length)
+            utter(fd, text, length, &stand->uffd.fd, 1);
+        shutdown(fd, SHUT_WR);
+        expect(fd, length ? "hung up in the middle of its message" : "hung up before its message");
+    }
+    expect_service(stand);
+    take_down(stand);
+}
+
+static void message_may_come_byte_by_byte(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    char text[512];
+    mapping(text, stand->memory, PAGES * PAGE, "r", 0);
+    int fd = dial(stand);
+    for (size_t i = 0; i < strlen(text); i++)
+        utter(fd, text + i, 1, &stand->uffd.fd, i == 0);
+    expect(fd, "{\"ok\":true}\n");
+    take_down(stand);
+}
+
+/* It holds a connection, and nobody up. */
+static void hanging_client_is_dropped(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    int silent = dial(stand);
+    int slow = dial(stand);
+    utter(slow, "{\"mapp", 6, NULL, 0);
+    expect_service(stand);
+    expect(silent, "did not send a whole message");
+    expect(slow, "did not send a whole message");
+    take_down(stand);
+}
+
+/* ---- descriptors ----------------------------------------------------------------------------- */
+
+static void descriptor_must_be_a_userfaultfd(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    char text[512];
+    int ends[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    mapping(text, stand->memory, PAGES * PAGE, "r", 0);
+    int fd = dial(stand);
+    utter(fd, text, strlen(text), NULL, 0);
+    expect(fd, "no descriptor came");
+    offer(stand, text, ends[0], "is no userfaultfd");
+    fd = dial(stand);
+    utter(fd, text, strlen(text), (int[]){stand->uffd.fd, ends[0]}, 2);
+    expect(fd, "more than one descriptor");
+    fd = dial(stand);
+    utter(fd, text, strlen(text), (int[]){ends[0], ends[0], ends[0], stand->uffd.fd}, 4);
+    expect(fd, "more than one descriptor");
+    expect_service(stand);
+    close(ends[0]);
+    close(ends[1]);
+    take_down(stand);
+}
+
+static int bare_uffd(void)
+{
+    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    int fd = device < 0 ? -1 : ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+    if (device >= 0)
+        close(device);
+    return fd;
+}
+
+static void userfaultfd_must_have_been_set_up(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    char text[512];
+    int fd = bare_uffd();
+    if (fd >= 0) {
+        mapping(text, stand->memory, PAGES * PAGE, "r", 0);
+        offer(stand, text, fd, "never set up");
+        close(fd);
+    }
+    take_down(stand);
+}
+
+/* A child's userfaultfd, as another process would get it by accident. */
+static int childs_uffd(pid_t *child, const int words[2], const struct stand *stand)
+{
+    int pair[2];
+    int fd = -1;
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    *child = fork();
+    if (*child == 0) {
+        struct pf_uffd uffd;
+        char word;
+        munmap(stand->memory, PAGES * PAGE);
+        if (pf_uffd_open(&uffd, 0, NULL))
+            _exit(1);
+        utter(pair[1], "x", 1, &uffd.fd, 1);
+        _exit(read(words[0], &word, 1) != 1);
+    }
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char byte;
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    CU_ASSERT_EQUAL(recvmsg(pair[0], &message, 0), 1);
+    memcpy(&fd, CMSG_DATA(&control.header), sizeof fd);
+    close(pair[0]);
+    close(pair[1]);
+    return fd;
+}
+
+static void foreign_userfaultfd_is_refused(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    char text[512];
+    int words[2];
+    pid_t child;
+    CU_ASSERT_EQUAL_FATAL(pipe(words), 0);
+    int fd = childs_uffd(&child, words, stand);
+    mapping(text, stand->memory, PAGES * PAGE, "r", 0);
+    offer(stand, text, fd, "no memory is mapped there");
+    CU_ASSERT_EQUAL(write(words[1], "!", 1), 1);
+    waitpid(child, NULL, 0);
+    offer(stand, text, fd, "the process behind the userfaultfd has ended");
+    expect_service(stand);
+    close(fd);
+    close(words[0]);
+    close(words[1]);
+    take_down(stand);
+}
+
+/* ---- mappings -------------------------------------------------------------------------------- */
+
+static void mappings_must_fit_the_region(void)
+{
+    struct stand *stand = set_up(&pf_client_generic, false);
+    char text[512];
+    int fd = stand->uffd.fd;
+    offer(stand, mapping(text, stand->memory, PAGES * PAGE, "other", 0), fd,
+          "the job has no region \\\"other\\\"");
+    offer(stand, mapping(text, stand->memory, PAGES * PAGE, "r", PAGE), fd,
+          "mapping 0 ends at 69632, region \\\"r\\\" at 65536");
+    offer(stand, mapping(text, stand->memory, PAGE, "r", PAGES * PAGE), fd, "mapping 0 ends at");
+    offer(stand, mapping(text, (char *)(PAGE * 16), PAGE, "r", 0), fd, "no memory is mapped there");
+    sprintf(text,
+            "{\"mappings\":[{\"address\":%llu,\"size\":8192,\"region\":\"r\",\"offset\":0,"
+            "\"page_size\":4096},{\"address\":%llu,\"size\":8192,\"region\":\"r\",\"offset\":0,"
+            "\"page_size\":4096}]}",
+            (unsigned long long)(uintptr_t)stand->memory,
+            (unsigned long long)(uintptr_t)stand->memory + PAGE);
+    offer(stand, text, fd, "mapping 1 (8192 bytes at ");
+    expect_service(stand);
+    take_down(stand);
+}
+
+/* ---- whose memory is the job's --------------------------------------------------------------- */
+
+static void home_mappings_must_cover_the_region(void)
+{
+    static const struct {
+        const char *pieces, *words;
+    } bad[] = {
+        {"[{%s,\"size\":4096,\"offset\":4096,\"page_size\":4096}]",
+         "begins only at offset 4096 where 0 is due"},
+        {"[{%s,\"size\":8192,\"offset\":0,\"page_size\":4096},{%s0,\"size\":4096,\"offset\":4096,"
+         "\"page_size\":4096}]",
+         "begins again at offset 4096 where 8192 is due"},
+        {"[{%s,\"size\":4096,\"offset\":0,\"page_size\":4096},{%s0,\"size\":4096,\"offset\":8192,"
+         "\"page_size\":4096}]",
+         "begins only at offset 8192 where 4096 is due"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct pf_client_words words = {.addr = "address",
+                                        .bytes = "size",
+                                        .offset = "offset",
+                                        .page_size = "page_size",
+                                        .only_region = "memory"};
+        struct pf_client_message message = {.count = 0};
+        struct pf_regions *regions = calloc(1, sizeof *regions);
+        struct pf_why why = {""};
+        char text[512];
+        snprintf(text, sizeof text, bad[i].pieces, "\"address\":40960", "\"address\":40960");
+        struct json_object *json = json_tokener_parse(text);
+        CU_ASSERT_EQUAL(pf_client_mappings_take(&message, json, &words, &why), 0);
+        CU_ASSERT_EQUAL(pf_client_make_regions(&message, regions, &why), -EINVAL);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, bad[i].words));
+        CU_ASSERT_EQUAL(regions->count, 0);
+        pf_client_message_free(&message);
+        json_object_put(json);
+        free(regions);
+    }
+}
+
+/* A bad one first, then the right one, then one too many. */
+static void one_home_is_taken(void)
+{
+    struct stand *stand = set_up(&pf_client_firecracker, true);
+    char text[512];
+    char answer[ANSWER];
+    char *memory =
+        mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int fd = dial(stand);
+    utter(fd, "[{}]", 4, &stand->uffd.fd, 1);
+    hear(fd, answer); /* nothing is answered; it is hung up */
+    CU_ASSERT_STRING_EQUAL(answer, "");
+    close(fd);
+    sprintf(text,
+            "[{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":0,\"page_size_kib\":4096}]",
+            (unsigned long long)(uintptr_t)memory, PAGES * PAGE);
+    int home = dial(stand);
+    utter(home, text, strlen(text), &stand->uffd.fd, 1);
+    pf_clients_await_home(stand->clients);
+    CU_ASSERT_EQUAL(stand->job.regions.count, 1);
+    CU_ASSERT_STRING_EQUAL(stand->job.regions.list[0].name, "memory");
+    CU_ASSERT_EQUAL(stand->job.regions.list[0].bytes, PAGES * PAGE);
+    CU_ASSERT_TRUE(stand->job.regions.list[0].foreign);
+    offer(stand, text, stand->uffd.fd, "");
+    CU_ASSERT_EQUAL(pf_clients_failure(stand->clients, NULL), 0);
+    close(home);
+    stand->job.regions.count = 0;
+    take_down(stand);
+    munmap(memory, PAGES * PAGE);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct pf_test tests[] = {
+        {"good_message_is_taken", good_message_is_taken},
+        {"bad_messages_get_a_sentence", bad_messages_get_a_sentence},
+        {"garbage_is_refused", garbage_is_refused},
+        {"huge_message_is_refused", huge_message_is_refused},
+        {"truncated_messages_are_refused", truncated_messages_are_refused},
+        {"message_may_come_byte_by_byte", message_may_come_byte_by_byte},
+        {"hanging_client_is_dropped", hanging_client_is_dropped},
+        {"descriptor_must_be_a_userfaultfd", descriptor_must_be_a_userfaultfd},
+        {"userfaultfd_must_have_been_set_up", userfaultfd_must_have_been_set_up},
+        {"foreign_userfaultfd_is_refused", foreign_userfaultfd_is_refused},
+        {"mappings_must_fit_the_region", mappings_must_fit_the_region},
+        {"home_mappings_must_cover_the_region", home_mappings_must_cover_the_region},
+        {"one_home_is_taken", one_home_is_taken},
+        {NULL, NULL},
+    };
+    struct pf_uffd uffd;
+    struct pf_why why = {""};
+    if (pf_uffd_open(&uffd, 0, &why)) {
+        printf("skipped: %s\n", why.text);
+        return PF_TEST_SKIPPED;
+    }
+    pf_uffd_close(&uffd);
+    pf_log_set_level(PF_LOG_ERROR); /* every refusal is a warning */
+    return pf_suite_run("clients", tests, argc > 1 ? argv[1] : NULL);
+}
