@@ -3,7 +3,8 @@
  * Other processes that map the destination's shared memory while its pages arrive. Pages come only
  * when they are touched (no background), so who reads right was served.
  */
-#include "core/uffd.h"
+#include "core/clients.h"
+#include "core/job.h"
 #include "tests/e2e/rig.h"
 
 #include <errno.h>
@@ -17,6 +18,10 @@
 #include <unistd.h>
 
 enum { PAGES = 64, CLIENTS = 4 };
+
+/* Both ways of placing a page: in the file by RDMA and then mapped, or copied. */
+static const char *const by_continue[] = {"place", "continue", NULL};
+static const char *const by_copy[] = {"place", "copy", NULL};
 
 static const char *const on_demand[] = {"background", "off", "prefetch", "off", NULL};
 
@@ -78,15 +83,25 @@ static int source(struct rig_side *side)
     return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
 }
 
+static void open_named(struct rig_side *side)
+{
+    const struct stand *stand = side->ctx;
+    unsetenv("PAGEFERRY_INCOMING");
+    setenv("PAGEFERRY_ONCE", "1", 1);
+    if (ferry_job_open(&side->job, stand->name) < 0)
+        exit(99);
+    for (const char *const *option = side->options; option && *option; option += 2)
+        if (ferry_job_set(side->job, option[0], option[1]) < 0)
+            exit(98);
+}
+
 /* Touches one page when it is told to, the rest when it is told again. */
 static int destination(struct rig_side *side)
 {
     const struct stand *stand = side->ctx;
     char *memory = map_shared(stand);
-    unsetenv("PAGEFERRY_INCOMING");
-    setenv("PAGEFERRY_ONCE", "1", 1);
-    if (ferry_job_open(&side->job, stand->name) < 0 ||
-        ferry_job_protect_fd(side->job, "shared", memory, PAGES * RIG_PAGE, stand->memfd, 0) < 0)
+    open_named(side);
+    if (ferry_job_protect_fd(side->job, "shared", memory, PAGES * RIG_PAGE, stand->memfd, 0) < 0)
         return 96;
     if (rig_start(side) != FERRY_ARRIVED)
         return 94;
@@ -120,9 +135,9 @@ static void set_up(struct stand *stand)
     CU_ASSERT_EQUAL_FATAL(pipe(stand->words), 0);
 }
 
-static void start_destination(struct stand *stand)
+static void start_destination(struct stand *stand, const char *const *options)
 {
-    struct rig_side side = {.body = job, .ctx = stand, .destination = true};
+    struct rig_side side = {.body = job, .ctx = stand, .destination = true, .options = options};
     stand->run.failures_before = CU_get_number_of_failures();
     snprintf(side.uri, sizeof side.uri, "%s", rig_target());
     rig_launch(&stand->run.destination, &side);
@@ -144,6 +159,15 @@ static struct rig_process *add_client(struct stand *stand, rig_body body)
     return client;
 }
 
+static void clear_away(struct stand *stand)
+{
+    close(stand->memfd);
+    close(stand->words[0]);
+    close(stand->words[1]);
+    CU_ASSERT_EQUAL(rmdir(stand->directory), 0);
+    unsetenv("PAGEFERRY_RUNTIME_DIR");
+}
+
 static void take_down(struct stand *stand)
 {
     rig_assert_moved(&stand->run, 0);
@@ -155,11 +179,7 @@ static void take_down(struct stand *stand)
             fprintf(stderr, "--- client ended with %d:\n%s", stand->clients[i].status,
                     stand->clients[i].text);
     }
-    close(stand->memfd);
-    close(stand->words[0]);
-    close(stand->words[1]);
-    rmdir(stand->directory);
-    unsetenv("PAGEFERRY_RUNTIME_DIR");
+    clear_away(stand);
 }
 
 /* ---- clients --------------------------------------------------------------------------------- */
@@ -209,11 +229,11 @@ static void assert_read_right(struct rig_process *client)
     CU_ASSERT_EQUAL(rig_number(client, "wrong"), 0);
 }
 
-static void client_that_waits_is_served_when_the_job_comes(void)
+static void waiting_client_is_served(const char *const *options)
 {
     struct stand stand;
     set_up(&stand);
-    start_destination(&stand);
+    start_destination(&stand, options);
     struct rig_process *client = add_client(&stand, reader);
     CU_ASSERT_TRUE(rig_await(client, "joined"));
     start_source(&stand);
@@ -223,11 +243,17 @@ static void client_that_waits_is_served_when_the_job_comes(void)
     take_down(&stand);
 }
 
+static void client_that_waits_is_served_when_the_job_comes(void)
+{
+    waiting_client_is_served(by_continue);
+    waiting_client_is_served(by_copy);
+}
+
 static void client_that_comes_late_is_served(void)
 {
     struct stand stand;
     set_up(&stand);
-    start_destination(&stand);
+    start_destination(&stand, NULL);
     start_source(&stand);
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
     struct rig_process *client = add_client(&stand, reader);
@@ -242,7 +268,7 @@ static void page_placed_once_wakes_both(void)
 {
     struct stand stand;
     set_up(&stand);
-    start_destination(&stand);
+    start_destination(&stand, NULL);
     struct rig_process *client = add_client(&stand, late_reader);
     CU_ASSERT_TRUE(rig_await(client, "joined"));
     start_source(&stand);
@@ -264,7 +290,7 @@ static void killed_client_harms_nobody(void)
 {
     struct stand stand;
     set_up(&stand);
-    start_destination(&stand);
+    start_destination(&stand, NULL);
     for (int i = 0; i < 3; i++)
         CU_ASSERT_TRUE(rig_await(add_client(&stand, late_reader), "joined"));
     struct rig_process *waiting = add_client(&stand, reader);
@@ -311,7 +337,7 @@ static void unmap_remap_and_fork_are_followed(void)
 {
     struct stand stand;
     set_up(&stand);
-    start_destination(&stand);
+    start_destination(&stand, NULL);
     struct rig_process *client = add_client(&stand, mover);
     CU_ASSERT_TRUE(rig_await(client, "joined"));
     start_source(&stand);
@@ -328,7 +354,7 @@ static void changes_are_followed_while_waiting(void)
 {
     struct stand stand;
     set_up(&stand);
-    start_destination(&stand);
+    start_destination(&stand, NULL);
     struct rig_process *client = add_client(&stand, mover);
     CU_ASSERT_TRUE(rig_await(client, "joined"));
     give_words(&stand, 1);
@@ -337,6 +363,129 @@ static void changes_are_followed_while_waiting(void)
     give_words(&stand, 2);
     assert_read_right(client);
     take_down(&stand);
+}
+
+/* ---- a client whose memory is the job's ------------------------------------------------------ */
+
+/* What `pageferry receive --client generic` does. */
+static int host(struct rig_side *side)
+{
+    const struct stand *stand = side->ctx;
+    char path[64];
+    open_named(side);
+    snprintf(path, sizeof path, "%s/home", stand->directory);
+    struct pf_clients_attr attr = {
+        .job = side->job,
+        .path = path,
+        .kind = &pf_client_generic,
+        .home = true,
+        .patience_ms = PF_CLIENT_PATIENCE_MS,
+    };
+    if (pf_clients_open(&side->job->clients, &attr, NULL) < 0)
+        return 91;
+    rig_say(side, "waiting");
+    pf_clients_await_home(side->job->clients);
+    int how = rig_start(side);
+    rig_say(side, "here");
+    return rig_close(side) || how < 0;
+}
+
+static int private_source(struct rig_side *side)
+{
+    rig_open(side);
+    char *memory = ferry_job_alloc(side->job, "shared", PAGES * RIG_PAGE, FERRY_PAGE_DEFAULT, 0);
+    for (size_t i = 0; i < PAGES; i++)
+        memset(memory + i * RIG_PAGE, content(i), RIG_PAGE);
+    rig_start(side);
+    return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
+}
+
+static size_t pages_not_zero(const char *memory, size_t first, size_t pages)
+{
+    size_t wrong = 0;
+    for (size_t i = first; i < first + pages; i++)
+        wrong += *(const volatile char *)(memory + i * RIG_PAGE) != 0;
+    return wrong;
+}
+
+/* Given back by the child alone: 8 to 15. By the parent alone: 16 to 23. By both: 24 to 31. */
+static int forked_child(char *memory)
+{
+    madvise(memory + 8 * RIG_PAGE, 8 * RIG_PAGE, MADV_DONTNEED);
+    madvise(memory + 24 * RIG_PAGE, 8 * RIG_PAGE, MADV_DONTNEED);
+    return (int)(wrong_pages(memory, 0, 8) + pages_not_zero(memory, 8, 8) +
+                 wrong_pages(memory, 16, 8) + pages_not_zero(memory, 24, 8) +
+                 wrong_pages(memory, 32, PAGES - 32));
+}
+
+static int home(struct rig_side *side)
+{
+    const struct stand *stand = side->ctx;
+    char path[64];
+    snprintf(path, sizeof path, "%s/home", stand->directory);
+    char *memory =
+        mmap(NULL, PAGES * RIG_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct ferry_client *client = NULL;
+    struct ferry_mapping mappings[] = {
+        {memory + 40 * RIG_PAGE, 24 * RIG_PAGE, "shared", 40 * RIG_PAGE, FERRY_PAGE_DEFAULT},
+        {memory, 40 * RIG_PAGE, "shared", 0, FERRY_PAGE_DEFAULT},
+    };
+    int error = ferry_client_open(&client, path, mappings, 2, -1);
+    rig_say(side, "joined %d", error);
+    if (error)
+        return 93;
+    await_word(stand);
+    size_t wrong = wrong_pages(memory, 0, 4);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(forked_child(memory));
+    madvise(memory + 16 * RIG_PAGE, 16 * RIG_PAGE, MADV_DONTNEED);
+    wrong += wrong_pages(memory, 4, 12);
+    wrong += pages_not_zero(memory, 16, 16);
+    wrong += wrong_pages(memory, 32, PAGES - 32);
+    int status = 1;
+    waitpid(child, &status, 0);
+    rig_say(side, "child %d", status);
+    rig_say(side, "wrong %zu", wrong);
+    return leave_complete(client);
+}
+
+static void start_host(struct stand *stand)
+{
+    struct rig_side side = {.body = host, .ctx = stand, .destination = true};
+    stand->run.failures_before = CU_get_number_of_failures();
+    snprintf(side.uri, sizeof side.uri, "%s", rig_target());
+    rig_launch(&stand->run.destination, &side);
+    CU_ASSERT_TRUE_FATAL(rig_await(&stand->run.destination, "waiting"));
+}
+
+static void start_private_source(struct stand *stand)
+{
+    struct rig_side side = {.body = private_source, .ctx = stand, .options = on_demand};
+    CU_ASSERT_TRUE_FATAL(rig_await(&stand->run.destination, "uri"));
+    snprintf(side.uri, sizeof side.uri, "%s", rig_said(&stand->run.destination, "uri"));
+    rig_launch(&stand->run.source, &side);
+}
+
+/* Parent and child have memory of their own from the fork on: each gets every page it is due. */
+static void forked_home_is_served_twice(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    start_host(&stand);
+    struct rig_process *client = add_client(&stand, home);
+    CU_ASSERT_TRUE(rig_await(client, "joined"));
+    start_private_source(&stand);
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
+    give_words(&stand, 1);
+    CU_ASSERT_TRUE(rig_await(client, "wrong"));
+    CU_ASSERT_EQUAL(rig_number(client, "child"), 0);
+    assert_read_right(client);
+    rig_end(&stand.run);
+    CU_ASSERT_EQUAL(stand.run.destination.status, 0);
+    CU_ASSERT_EQUAL(stand.run.source.status, 0);
+    rig_explain(&stand.run);
+    clear_away(&stand);
 }
 
 /* ---- our death ------------------------------------------------------------------------------- */
@@ -394,7 +543,7 @@ static void our_death_blocks_clients_and_feeds_no_zeros(void)
 {
     struct stand stand;
     set_up(&stand);
-    start_destination(&stand);
+    start_destination(&stand, NULL);
     struct rig_process *client = add_client(&stand, bereaved);
     CU_ASSERT_TRUE(rig_await(client, "touching"));
     rig_kill(&stand.run.destination);
@@ -402,16 +551,12 @@ static void our_death_blocks_clients_and_feeds_no_zeros(void)
     CU_ASSERT_EQUAL((int)rig_number(client, "wait"), -ECONNRESET);
     CU_ASSERT_EQUAL(rig_number(client, "blocked"), 1);
     CU_ASSERT_EQUAL(rig_number(client, "still"), 1);
-    close(stand.memfd);
-    close(stand.words[0]);
-    close(stand.words[1]);
     char path[64];
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "%s/%s", stand.directory, i ? "shared.sock" : "shared.clients");
         unlink(path);
     }
-    CU_ASSERT_EQUAL(rmdir(stand.directory), 0);
-    unsetenv("PAGEFERRY_RUNTIME_DIR");
+    clear_away(&stand);
 }
 
 int main(int argc, char **argv)
@@ -424,6 +569,7 @@ int main(int argc, char **argv)
         {"killed_client_harms_nobody", killed_client_harms_nobody},
         {"unmap_remap_and_fork_are_followed", unmap_remap_and_fork_are_followed},
         {"changes_are_followed_while_waiting", changes_are_followed_while_waiting},
+        {"forked_home_is_served_twice", forked_home_is_served_twice},
         {"our_death_blocks_clients_and_feeds_no_zeros",
          our_death_blocks_clients_and_feeds_no_zeros},
         {NULL, NULL},
