@@ -140,7 +140,7 @@ static void attach_home(struct pf_client *home, struct pf_arrival *arrival)
     }
 }
 
-bool pf_clients_watch(struct pf_clients *clients)
+bool pf_clients_watch_blind(struct pf_clients *clients)
 {
     bool watch = false;
     if (!clients)
@@ -148,7 +148,8 @@ bool pf_clients_watch(struct pf_clients *clients)
     pthread_mutex_lock(&clients->lock);
     pf_list_for_each (item, &clients->list) {
         const struct pf_client *client = pf_container_of(item, struct pf_client, link);
-        watch |= client->state == PF_CLIENT_WAITING && client != clients->home;
+        watch |=
+            client->state == PF_CLIENT_WAITING && client != clients->home && !client->target.minor;
     }
     pthread_mutex_unlock(&clients->lock);
     return watch;
@@ -156,7 +157,8 @@ bool pf_clients_watch(struct pf_clients *clients)
 
 bool pf_client_is_blind(const struct pf_client *client, const struct pf_arrival *arrival)
 {
-    for (unsigned i = 0; !client->target.home && i < client->target.count; i++) {
+    bool sees = client->target.home || client->target.minor;
+    for (unsigned i = 0; !sees && i < client->target.count; i++) {
         unsigned region = client->target.views[i].region;
         if (region < arrival->count && arrival->list[region].in_place)
             return true;

@@ -50,10 +50,10 @@ int pf_clients_await_home(struct pf_clients *clients);
 void pf_clients_attach(struct pf_clients *clients, struct pf_arrival *arrival);
 
 /*
- * Does a client watch already? What it watches is placed by copy: it waits for missing pages only,
- * and in a region in place it would read a page that is half written.
+ * Does a client watch already that can't be given minor faults? What it watches is placed by copy:
+ * it waits for missing pages only, and in place it would read a page that is half written.
  */
-bool pf_clients_watch(struct pf_clients *clients);
+bool pf_clients_watch_blind(struct pf_clients *clients);
 
 /*
  * The fault thread has ended. complete: every page is here; clients are let go and told so.

@@ -80,8 +80,8 @@ static void join(struct pf_clients *clients, struct pf_client *client)
     client->state = PF_CLIENT_WAITING;
     if (clients->arrival && pf_client_is_blind(client, clients->arrival))
         refuse(clients, client,
-               "the job's shared memory is placed in place: its destination needs --place copy, or "
-               "the client before the job comes");
+               "the job's shared memory is placed in place, and its mappings have no minor faults: "
+               "the destination needs --place copy");
     else if (!clients->arrival)
         pf_clients_say(clients, client, "ok", json_object_new_boolean(true));
     else if (pf_targets_post(&clients->arrival->targets, &client->target, true) == 0)

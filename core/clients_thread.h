@@ -39,7 +39,7 @@ void pf_clients_say(struct pf_clients *clients, struct pf_client *client, const 
 /* Give the arrival spare targets, and take in as clients the children that took some. */
 void pf_clients_take_in_children(struct pf_clients *clients);
 
-/* Does it watch a region that is placed in place? It can't be served, see pf_clients_watch(). */
+/* Does it watch a region in place without minor faults? See pf_clients_watch_blind(). */
 bool pf_client_is_blind(const struct pf_client *client, const struct pf_arrival *arrival);
 
 #endif

@@ -27,7 +27,7 @@ static const char *obstacle(const struct pf_arriving *arriving, const struct pf_
                             const struct pf_session *session, bool watched)
 {
     if (watched)
-        return "other processes watch the job's memory";
+        return "processes watch the job's memory that have no minor faults";
     uint64_t needed =
         pf_region_huge(arriving->region) ? UFFD_FEATURE_MINOR_HUGETLBFS : UFFD_FEATURE_MINOR_SHMEM;
     if (!(uffd->features & needed))
