@@ -29,7 +29,7 @@ static const char *const on_demand[] = {"background", "off", "prefetch", "off", 
 struct stand {
     char directory[32], name[16];
     int memfd;
-    int words[2]; /* a byte in it lets one process go on */
+    int words[2], client_words[2]; /* a byte in it lets the job, or one client, go on */
     struct rig_run run;
     struct rig_process clients[CLIENTS];
     unsigned count;
@@ -47,17 +47,17 @@ static char *map_shared(const struct stand *stand)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-static void await_word(const struct stand *stand)
+static void await_word(const int words[2])
 {
     char word;
-    if (read(stand->words[0], &word, 1) != 1)
+    if (read(words[0], &word, 1) != 1)
         _exit(95);
 }
 
-static void give_words(const struct stand *stand, unsigned count)
+static void give_words(const int words[2], unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        CU_ASSERT_EQUAL(write(stand->words[1], "!", 1), 1);
+        CU_ASSERT_EQUAL(write(words[1], "!", 1), 1);
 }
 
 static size_t wrong_pages(const char *memory, size_t first, size_t pages)
@@ -106,10 +106,10 @@ static int destination(struct rig_side *side)
     if (rig_start(side) != FERRY_ARRIVED)
         return 94;
     rig_say(side, "here");
-    await_word(stand);
+    await_word(stand->words);
     size_t wrong = wrong_pages(memory, 0, 1);
     rig_say(side, "touched");
-    await_word(stand);
+    await_word(stand->words);
     wrong += wrong_pages(memory, 0, PAGES);
     struct ferry_status status;
     ferry_job_status(side->job, &status);
@@ -133,6 +133,7 @@ static void set_up(struct stand *stand)
     stand->memfd = memfd_create("shared", 0);
     CU_ASSERT_EQUAL_FATAL(ftruncate(stand->memfd, PAGES * RIG_PAGE), 0);
     CU_ASSERT_EQUAL_FATAL(pipe(stand->words), 0);
+    CU_ASSERT_EQUAL_FATAL(pipe(stand->client_words), 0);
 }
 
 static void start_destination(struct stand *stand, const char *const *options)
@@ -164,6 +165,8 @@ static void clear_away(struct stand *stand)
     close(stand->memfd);
     close(stand->words[0]);
     close(stand->words[1]);
+    close(stand->client_words[0]);
+    close(stand->client_words[1]);
     CU_ASSERT_EQUAL(rmdir(stand->directory), 0);
     unsetenv("PAGEFERRY_RUNTIME_DIR");
 }
@@ -215,9 +218,10 @@ static int reader(struct rig_side *side)
 /* Reads page 0 when it is told to, then the rest. */
 static int late_reader(struct rig_side *side)
 {
-    char *memory = map_shared(side->ctx);
+    const struct stand *stand = side->ctx;
+    char *memory = map_shared(stand);
     struct ferry_client *client = join(side, memory);
-    await_word(side->ctx);
+    await_word(stand->client_words);
     rig_say(side, "wrong %zu", wrong_pages(memory, 0, PAGES));
     return leave_complete(client);
 }
@@ -238,7 +242,7 @@ static void waiting_client_is_served(const char *const *options)
     CU_ASSERT_TRUE(rig_await(client, "joined"));
     start_source(&stand);
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
-    give_words(&stand, 2);
+    give_words(stand.words, 2);
     assert_read_right(client);
     take_down(&stand);
 }
@@ -258,7 +262,7 @@ static void client_that_comes_late_is_served(void)
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
     struct rig_process *client = add_client(&stand, reader);
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
-    give_words(&stand, 2);
+    give_words(stand.words, 2);
     assert_read_right(client);
     take_down(&stand);
 }
@@ -275,12 +279,13 @@ static void page_placed_once_wakes_both(void)
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
     kill(stand.run.source.pid, SIGSTOP);
     CU_ASSERT_EQUAL(waitpid(stand.run.source.pid, NULL, WUNTRACED), stand.run.source.pid);
-    give_words(&stand, 2); /* one each */
-    usleep(50000);         /* most likely both wait now; if not, the test only shows less */
+    give_words(stand.words, 1);
+    give_words(stand.client_words, 1);
+    usleep(50000); /* most likely both wait now; if not, the test only shows less */
     kill(stand.run.source.pid, SIGCONT);
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "touched"));
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
-    give_words(&stand, 1);
+    give_words(stand.words, 1);
     assert_read_right(client);
     take_down(&stand);
 }
@@ -299,7 +304,8 @@ static void killed_client_harms_nobody(void)
     start_source(&stand);
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
     rig_kill(&stand.clients[0]);
-    give_words(&stand, 4);
+    give_words(stand.client_words, 2);
+    give_words(stand.words, 2);
     for (unsigned i = 1; i < 3; i++)
         assert_read_right(&stand.clients[i]);
     take_down(&stand);
@@ -313,7 +319,7 @@ static int mover(struct rig_side *side)
     const struct stand *stand = side->ctx;
     char *memory = map_shared(stand);
     struct ferry_client *client = join(side, memory);
-    await_word(stand);
+    await_word(stand->client_words);
     munmap(memory + 8 * RIG_PAGE, 8 * RIG_PAGE);
     char *elsewhere = mmap(NULL, 16 * RIG_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     char *moved = mremap(memory + 16 * RIG_PAGE, 16 * RIG_PAGE, 16 * RIG_PAGE,
@@ -342,9 +348,9 @@ static void unmap_remap_and_fork_are_followed(void)
     CU_ASSERT_TRUE(rig_await(client, "joined"));
     start_source(&stand);
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
-    give_words(&stand, 1);
+    give_words(stand.client_words, 1);
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
-    give_words(&stand, 2);
+    give_words(stand.words, 2);
     assert_read_right(client);
     take_down(&stand);
 }
@@ -357,10 +363,10 @@ static void changes_are_followed_while_waiting(void)
     start_destination(&stand, NULL);
     struct rig_process *client = add_client(&stand, mover);
     CU_ASSERT_TRUE(rig_await(client, "joined"));
-    give_words(&stand, 1);
+    give_words(stand.client_words, 1);
     start_source(&stand);
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
-    give_words(&stand, 2);
+    give_words(stand.words, 2);
     assert_read_right(client);
     take_down(&stand);
 }
@@ -434,7 +440,7 @@ static int home(struct rig_side *side)
     rig_say(side, "joined %d", error);
     if (error)
         return 93;
-    await_word(stand);
+    await_word(stand->client_words);
     size_t wrong = wrong_pages(memory, 0, 4);
     pid_t child = fork();
     if (child == 0)
@@ -477,7 +483,7 @@ static void forked_home_is_served_twice(void)
     CU_ASSERT_TRUE(rig_await(client, "joined"));
     start_private_source(&stand);
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
-    give_words(&stand, 1);
+    give_words(stand.client_words, 1);
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
     CU_ASSERT_EQUAL(rig_number(client, "child"), 0);
     assert_read_right(client);
