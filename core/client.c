@@ -186,10 +186,10 @@ static int check_watched(const struct pf_client_mapping *mapping, unsigned index
         return pf_why(why, -EINVAL, "mapping %u has pages of %llu bytes, region \"%s\" of %zu",
                       index, (unsigned long long)mapping->page_size, region->name,
                       pf_region_page_size(region));
-    if (mapping->offset + mapping->bytes > region->bytes)
+    uint64_t end = mapping->offset + mapping->bytes;
+    if (end > region->bytes)
         return pf_why(why, -ERANGE, "mapping %u ends at %llu, region \"%s\" at %zu", index,
-                      (unsigned long long)(mapping->offset + mapping->bytes), region->name,
-                      region->bytes);
+                      (unsigned long long)end, region->name, region->bytes);
     return 0;
 }
 
@@ -206,19 +206,18 @@ int pf_client_check_watch(const struct pf_client_message *message, const struct 
 
 static int by_offset(const void *a, const void *b)
 {
-    const struct pf_client_mapping *one = *(const struct pf_client_mapping *const *)a;
-    const struct pf_client_mapping *other = *(const struct pf_client_mapping *const *)b;
+    const struct pf_client_mapping *one = a;
+    const struct pf_client_mapping *other = b;
     return one->offset < other->offset ? -1 : one->offset > other->offset;
 }
 
 /* Sorted by offset, the mappings of one region follow each other without gap or overlap. */
-static int check_cover(const struct pf_client_mapping *const *list, unsigned count,
-                       struct pf_why *why)
+static int check_cover(const struct pf_client_mapping *list, unsigned count, struct pf_why *why)
 {
-    const struct pf_client_mapping *first = list[0];
+    const struct pf_client_mapping *first = &list[0];
     uint64_t end = 0;
     for (unsigned i = 0; i < count; i++) {
-        const struct pf_client_mapping *mapping = list[i];
+        const struct pf_client_mapping *mapping = &list[i];
         if (mapping->page_size != first->page_size)
             return pf_why(why, -EINVAL,
                           "region \"%s\" has mappings with pages of %llu and %llu "
@@ -238,7 +237,7 @@ static int check_cover(const struct pf_client_mapping *const *list, unsigned cou
 
 /* Collect the mappings of the region that mapping `first` names; 0 if an earlier one named it. */
 static unsigned collect(const struct pf_client_message *message, unsigned first,
-                        const struct pf_client_mapping **list)
+                        struct pf_client_mapping *list)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < message->count; i++) {
@@ -246,26 +245,33 @@ static unsigned collect(const struct pf_client_message *message, unsigned first,
             continue;
         if (i < first)
             return 0;
-        list[count++] = &message->list[i];
+        list[count++] = message->list[i];
     }
     qsort(list, count, sizeof *list, by_offset);
     return count;
 }
 
+static int make_region(const struct pf_client_mapping *list, unsigned count,
+                       struct pf_regions *regions, struct pf_why *why)
+{
+    uint64_t end = list[count - 1].offset + list[count - 1].bytes;
+    int error = check_cover(list, count, why);
+    return error ? error
+                 : pf_regions_add_foreign(regions, list[0].region, (size_t)end,
+                                          (size_t)list[0].page_size, why);
+}
+
 int pf_client_make_regions(const struct pf_client_message *message, struct pf_regions *regions,
                            struct pf_why *why)
 {
-    const struct pf_client_mapping **list = calloc(message->count, sizeof *list);
-    int error = list ? 0 : pf_why(why, -ENOMEM, "no memory for its mappings");
+    struct pf_client_mapping *list = calloc(message->count, sizeof *list);
+    if (!list)
+        return pf_why(why, -ENOMEM, "no memory for its mappings");
+    int error = 0;
     for (unsigned i = 0; !error && i < message->count; i++) {
         unsigned count = collect(message, i, list);
-        if (count == 0)
-            continue;
-        error = check_cover(list, count, why);
-        uint64_t end = list[count - 1]->offset + list[count - 1]->bytes;
-        if (!error)
-            error = pf_regions_add_foreign(regions, list[0]->region, (size_t)end,
-                                           (size_t)list[0]->page_size, why);
+        if (count > 0)
+            error = make_region(list, count, regions, why);
     }
     free(list);
     if (error)

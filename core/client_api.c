@@ -210,15 +210,16 @@ int ferry_client_open(struct ferry_client **out, const char *where,
                       const struct ferry_mapping *mappings, unsigned count, int uffd)
 {
     struct pf_why why = {"no memory for a client"};
+    if (!where || !mappings || count == 0) {
+        pf_error("a client needs a job and mappings");
+        return -EINVAL;
+    }
     struct ferry_client *client = calloc(1, sizeof *client);
     int error = client ? 0 : -ENOMEM;
     if (!error) {
         client->socket = client->uffd.fd = -1;
-        if (!where || !mappings || count == 0)
-            error = pf_why(&why, -EINVAL, "a client needs a job and mappings");
-    }
-    if (!error)
         error = register_all(client, mappings, count, uffd, &why);
+    }
     if (!error)
         error = introduce(client, where, mappings, count, &why);
     if (!error) {

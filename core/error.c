@@ -26,6 +26,8 @@ const char *ferry_strerror(int error)
         return "the peer broke the protocol";
     case EPROTONOSUPPORT:
         return "no such transport or protocol version";
+    case ESRCH:
+        return "the process is gone, or nothing of the kind is under way";
     case ETIMEDOUT:
         return "no answer in time";
     default:

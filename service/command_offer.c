@@ -16,7 +16,20 @@ struct offer {
     struct pf_launch launch;
     const char *file;
     const char *region;
+    size_t page_size;
 };
+
+static size_t page_size(const char *text)
+{
+    static const struct {
+        const char *name;
+        size_t bytes;
+    } sizes[] = {{"4K", PF_PAGE_SIZE}, {"2M", FERRY_PAGE_2M}, {"1G", FERRY_PAGE_1G}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (strcmp(sizes[i].name, text) == 0)
+            return sizes[i].bytes;
+    return 0;
+}
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -30,6 +43,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case 'r':
         offer->region = text;
+        return 0;
+    case 'p':
+        offer->page_size = page_size(text);
+        if (!offer->page_size)
+            argp_error(state, "--page-size can't be \"%.40s\": 4K, 2M and 1G are known", text);
         return 0;
     case ARGP_KEY_ARG:
         if (offer->file)
@@ -49,6 +67,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static const struct argp_option rows[] = {
     {"name", 'n', "NAME", 0, "The job's name on this host (PAGEFERRY_NAME)", 0},
+    {"page-size", 'p', "4K|2M|1G", 0, "The client's host page size (default 4K)", 0},
     {"region", 'r', "NAME", 0, "The name of the region (default memory)", 0},
     {0},
 };
@@ -100,7 +119,7 @@ static int load(struct ferry_job *job, const struct offer *offer)
         status = pf_complain(PF_EXIT_FAILED, "%s is no file with something in it", offer->file);
     if (!status) {
         char *memory =
-            ferry_job_alloc(job, offer->region, (size_t)st.st_size, FERRY_PAGE_DEFAULT, FERRY_ANON);
+            ferry_job_alloc(job, offer->region, (size_t)st.st_size, offer->page_size, FERRY_ANON);
         int error = memory ? read_data(fd, memory, st.st_size) : 0;
         if (!memory)
             status = PF_EXIT_FAILED; /* the reason was logged */
@@ -144,7 +163,7 @@ static int offer_file(const struct offer *offer)
 
 int pf_command_offer(int argc, char **argv)
 {
-    struct offer offer = {.region = PF_FIRECRACKER_REGION};
+    struct offer offer = {.region = PF_FIRECRACKER_REGION, .page_size = FERRY_PAGE_DEFAULT};
     struct pf_why why;
     if (pf_engine_args_init(&offer.launch.engine, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);

@@ -97,6 +97,26 @@ restores_on_demand() {
     ends receiver 0
 }
 
+# Guest memory of 2 MiB pages. Both ends are on this host, so it takes them twice.
+restores_huge_pages() {
+    local free
+    free=$(sed -n 's/^HugePages_Free: *//p' /proc/meminfo)
+    if [ "${free:-0}" -lt 20 ]; then
+        echo "huge pages: not tested, only ${free:-0} of 20 are free (vm.nr_hugepages)"
+        return
+    fi
+    head -c 16M "$file" >"$work/huge"
+    truncate -s 16M "$work/huge"
+    receiver
+    start vm "$FIRECRACKER_CLIENT" "$socket" "$work/huge" run 2097152
+    await receiver "receiving at"
+    offer "$work/huge" --page-size 2M
+    pf 0 migrate file "$(address)"
+    ends vm 0
+    ends offer 0
+    ends receiver 0
+}
+
 vm_that_dies_ends_the_migration() {
     receiver
     start vm "$FIRECRACKER_CLIENT" "$socket" "$file"
@@ -166,6 +186,7 @@ make_file
 usage
 restores_a_vm
 restores_on_demand
+restores_huge_pages
 vm_that_dies_ends_the_migration
 vm_that_dies_before_the_source_comes
 other_sizes_are_refused

@@ -66,6 +66,71 @@ static void shows_no_address_twice(void)
     pf_target_free(&target);
 }
 
+/* ---- memory that changes --------------------------------------------------------------------- */
+
+/* Page by page over an address range: which page of its region each shows, -1 nothing, -2 zeros. */
+static void assert_shown(struct pf_target *target, uint64_t first, const int *pages, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t addr = (first + i) * PAGE;
+        const struct pf_view *view = pf_target_find(target, addr);
+        int page = !view ? -1
+                   : view->region == PF_VIEW_VACATED
+                       ? -2
+                       : (int)((view->offset + addr - view->addr) / PAGE);
+        CU_ASSERT_EQUAL(page, pages[i]);
+    }
+}
+
+static void what_is_unmapped_shows_nothing(void)
+{
+    struct pf_target target = shown(8);
+    show(&target, 10, 6, 0, 0);
+    show(&target, 16, 2, 1, 7);
+    CU_ASSERT_EQUAL(pf_target_cut(&target, 12 * PAGE, 14 * PAGE), 0); /* out of the middle */
+    assert_shown(&target, 9, (int[]){-1, 0, 1, -1, -1, 4, 5, 7, 8, -1}, 10);
+    CU_ASSERT_EQUAL(pf_target_cut(&target, 15 * PAGE, 17 * PAGE), 0); /* over a border */
+    assert_shown(&target, 9, (int[]){-1, 0, 1, -1, -1, 4, -1, -1, 8, -1}, 10);
+    CU_ASSERT_EQUAL(pf_target_cut(&target, 12 * PAGE, 14 * PAGE), 0); /* nothing */
+    CU_ASSERT_EQUAL(pf_target_cut(&target, 0, 100 * PAGE), 0);
+    CU_ASSERT_EQUAL(target.count, 0);
+    pf_target_free(&target);
+}
+
+static void too_many_pieces_are_told(void)
+{
+    struct pf_target target = shown(2);
+    show(&target, 10, 6, 0, 0);
+    show(&target, 20, 6, 0, 6);
+    CU_ASSERT_EQUAL(pf_target_cut(&target, 12 * PAGE, 13 * PAGE), -ENOSPC);
+    CU_ASSERT_EQUAL(pf_target_move(&target, 20 * PAGE, 40 * PAGE, 6 * PAGE), -ENOSPC);
+    CU_ASSERT_EQUAL(pf_target_cut(&target, 10 * PAGE, 16 * PAGE), 0);
+    CU_ASSERT_EQUAL(pf_target_move(&target, 20 * PAGE, 40 * PAGE, 6 * PAGE), 0);
+    pf_target_free(&target);
+}
+
+static void what_is_moved_is_shown_elsewhere(void)
+{
+    struct pf_target target = shown(16);
+    show(&target, 10, 4, 0, 0);
+    show(&target, 14, 4, 1, 20);
+    /* Upwards, a piece of each; something was mapped where it goes. */
+    show(&target, 30, 4, 2, 40);
+    CU_ASSERT_EQUAL(pf_target_move(&target, 12 * PAGE, 31 * PAGE, 4 * PAGE), 0);
+    assert_shown(&target, 10, (int[]){0, 1, -2, -2, -2, -2, 22, 23}, 8);
+    assert_shown(&target, 30, (int[]){40, 2, 3, 20, 21, -1}, 6);
+    /* Downwards, and what was vacated is unmapped then. */
+    CU_ASSERT_EQUAL(pf_target_move(&target, 31 * PAGE, 2 * PAGE, 4 * PAGE), 0);
+    assert_shown(&target, 1, (int[]){-1, 2, 3, 20, 21, -1}, 6);
+    CU_ASSERT_EQUAL(pf_target_cut(&target, 31 * PAGE, 35 * PAGE), 0);
+    assert_shown(&target, 30, (int[]){40, -1, -1, -1, -1}, 5);
+    struct pf_target copy = shown(16);
+    CU_ASSERT_EQUAL(pf_target_copy(&copy, &target), 0);
+    assert_shown(&copy, 1, (int[]){-1, 2, 3, 20, 21, -1}, 6);
+    pf_target_free(&copy);
+    pf_target_free(&target);
+}
+
 /* ---- coming and going ------------------------------------------------------------------------ */
 
 struct crowd {
@@ -151,6 +216,9 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"finds_what_it_shows", finds_what_it_shows},
         {"shows_no_address_twice", shows_no_address_twice},
+        {"what_is_unmapped_shows_nothing", what_is_unmapped_shows_nothing},
+        {"too_many_pieces_are_told", too_many_pieces_are_told},
+        {"what_is_moved_is_shown_elsewhere", what_is_moved_is_shown_elsewhere},
         {"come_and_go_by_commands", come_and_go_by_commands},
         {"what_can_not_be_served_comes_back", what_can_not_be_served_comes_back},
         {NULL, NULL},
