@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 enum {
+    PATIENCE_S = 3,
     HEAR_NS = 300000000,
     CONTROL_SEND = 20000, /* larger than any receive, for messages that are too long */
     SENDS_AT = 2 * PEER_RECEIVES * PEER_MESSAGE,
@@ -451,11 +452,17 @@ static void say_arena(struct peer *peer)
     say(peer, PF_MSG_ARENA, &wire, bytes);
 }
 
-/* Hear messages until one of that type. */
+/*
+ * Hear messages until one of that type, for some seconds: what was said may have been mutated into
+ * an announcement, and then either side would wait for the other.
+ */
 static int hear_up_to(struct peer *peer, unsigned type)
 {
     struct pf_message message = {0};
+    uint64_t deadline_ns = pf_now_ns() + PATIENCE_S * 1000000000ull;
     while (message.type != type) {
+        if (pf_now_ns() > deadline_ns)
+            return -ETIMEDOUT;
         int got = pf_session_poll(&peer->session, &message);
         int error = got < 0 ? got : got == 0 ? pf_session_step(&peer->session) : 0;
         if (error)
