@@ -545,14 +545,23 @@ static int bereaved(struct rig_side *side)
     _exit(0);
 }
 
-static void our_death_blocks_clients_and_feeds_no_zeros(void)
+/* Before the job has come, and in the middle of its arrival, while the source is stopped. */
+static void die(bool arriving)
 {
     struct stand stand;
     set_up(&stand);
     start_destination(&stand, NULL);
+    if (arriving) {
+        start_source(&stand);
+        CU_ASSERT_TRUE(rig_await(&stand.run.destination, "here"));
+        kill(stand.run.source.pid, SIGSTOP);
+        CU_ASSERT_EQUAL(waitpid(stand.run.source.pid, NULL, WUNTRACED), stand.run.source.pid);
+    }
     struct rig_process *client = add_client(&stand, bereaved);
     CU_ASSERT_TRUE(rig_await(client, "touching"));
     rig_kill(&stand.run.destination);
+    if (arriving)
+        rig_kill(&stand.run.source);
     rig_finish(client);
     CU_ASSERT_EQUAL((int)rig_number(client, "wait"), -ECONNRESET);
     CU_ASSERT_EQUAL(rig_number(client, "blocked"), 1);
@@ -563,6 +572,12 @@ static void our_death_blocks_clients_and_feeds_no_zeros(void)
         unlink(path);
     }
     clear_away(&stand);
+}
+
+static void our_death_blocks_clients_and_feeds_no_zeros(void)
+{
+    die(false);
+    die(true);
 }
 
 /* e2e_clients [URI [TESTNAME]] */

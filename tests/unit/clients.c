@@ -18,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -314,6 +315,31 @@ static void hanging_client_is_dropped(void)
     take_down(stand);
 }
 
+/* The socket's mode keeps others out; should that be changed, it still does not serve them. */
+static void strangers_are_refused(void)
+{
+    if (geteuid() != 0) {
+        printf("not tested: only root can be somebody else ... ");
+        return;
+    }
+    struct stand *stand = set_up(&pf_client_generic, false);
+    char answer[ANSWER] = "";
+    int status = 1;
+    chmod(stand->directory, 0755);
+    chmod(stand->path, 0666);
+    pid_t child = fork();
+    if (child == 0) {
+        int fd = setuid(65534) ? -1 : dial(stand);
+        utter(fd, good, strlen(good), &stand->uffd.fd, 1);
+        hear(fd, answer);
+        _exit(fd < 0 || answer[0]);
+    }
+    waitpid(child, &status, 0);
+    CU_ASSERT_EQUAL(status, 0);
+    expect_service(stand);
+    take_down(stand);
+}
+
 /* ---- descriptors ----------------------------------------------------------------------------- */
 
 static void descriptor_must_be_a_userfaultfd(void)
@@ -421,6 +447,9 @@ static void mappings_must_fit_the_region(void)
     struct stand *stand = set_up(&pf_client_generic, false);
     char text[512];
     int fd = stand->uffd.fd;
+    stand->job.regions.list[0].flags = 0; /* as if it were not shared */
+    offer(stand, mapping(text, stand->memory, PAGES * PAGE, "r", 0), fd, "is private memory");
+    stand->job.regions.list[0].flags = FERRY_SHARED;
     offer(stand, mapping(text, stand->memory, PAGES * PAGE, "other", 0), fd,
           "the job has no region \\\"other\\\"");
     offer(stand, mapping(text, stand->memory, PAGES * PAGE, "r", PAGE), fd,
@@ -517,6 +546,7 @@ int main(int argc, char **argv)
         {"truncated_messages_are_refused", truncated_messages_are_refused},
         {"message_may_come_byte_by_byte", message_may_come_byte_by_byte},
         {"hanging_client_is_dropped", hanging_client_is_dropped},
+        {"strangers_are_refused", strangers_are_refused},
         {"descriptor_must_be_a_userfaultfd", descriptor_must_be_a_userfaultfd},
         {"userfaultfd_must_have_been_set_up", userfaultfd_must_have_been_set_up},
         {"foreign_userfaultfd_is_refused", foreign_userfaultfd_is_refused},
