@@ -37,17 +37,17 @@ enum pf_target_state {
 
 struct pf_target {
     struct pf_uffd *uffd;
-    bool home;             /* pages are placed here; else it watches */
-    bool minor;            /* registered for minor faults: CONTINUE maps what the file has */
-    struct pf_view *views; /* in order of address, none overlap */
-    unsigned count, room;
-    unsigned last;           /* the view of the last fault: the next is likely there too */
+    struct pf_view *views;   /* in order of address, none overlap */
     struct pf_pageset *gone; /* of each region, what was given back here alone: core/homes.h */
     unsigned gone_count;
+    unsigned count, room;
+    unsigned last;     /* the view of the last fault: the next is likely there too */
     atomic_int state;  /* enum pf_target_state */
     int status;        /* why it failed; valid once state says so, as is */
     struct pf_why why; /* the sentence, if there is more to say */
     int pid;           /* of the process behind it, for sentences */
+    bool home;         /* pages are placed here; else it watches */
+    bool minor;        /* registered for minor faults: CONTINUE maps what the file has */
     bool child;        /* of that process: it came by fork */
 };
 

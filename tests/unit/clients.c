@@ -261,10 +261,11 @@ static void garbage_is_refused(void)
 static void huge_message_is_refused(void)
 {
     struct stand *stand = set_up(&pf_client_generic, false);
+    static const char beginning[] = "{\"mappings\":[";
     size_t length = PF_CLIENT_MESSAGE_MAX + 4096;
     char *text = malloc(length);
     memset(text, ' ', length);
-    memcpy(text, "{\"mappings\":[", 13);
+    memcpy(text, beginning, sizeof beginning - 1);
     int fd = dial(stand);
     utter(fd, text, length, &stand->uffd.fd, 1);
     expect(fd, "longer than 256 KiB");
