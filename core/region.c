@@ -50,12 +50,6 @@ static struct pf_region *append(struct pf_regions *regions, const struct pf_regi
 {
     unsigned id = regions->count++;
     regions->list[id] = *region;
-    unsigned at = id;
-    while (at > 0 && regions->list[regions->by_addr[at - 1]].addr > region->addr) {
-        regions->by_addr[at] = regions->by_addr[at - 1];
-        at--;
-    }
-    regions->by_addr[at] = id;
     return &regions->list[id];
 }
 
@@ -175,41 +169,15 @@ int pf_regions_add_file(struct pf_regions *regions, const char *name, void *addr
 int pf_regions_add_foreign(struct pf_regions *regions, const char *name, size_t bytes,
                            size_t page_size, struct pf_why *why)
 {
+    struct pf_region made = {.bytes = bytes, .foreign = true, .fd = -1};
     int error = check_new(regions, name, bytes, why);
+    if (!error)
+        error = page_shift_of(name, page_size, &made.page_shift, why);
     if (error)
         return error;
-    struct pf_region made = {
-        .bytes = bytes,
-        .page_shift = (unsigned)__builtin_ctzll(page_size),
-        .foreign = true,
-    };
     strcpy(made.name, name);
     append(regions, &made);
     return 0;
-}
-
-static bool holds(const struct pf_region *region, const char *addr)
-{
-    return addr >= region->addr && addr < region->addr + region->bytes;
-}
-
-int pf_regions_find(const struct pf_regions *regions, const void *addr, int last)
-{
-    if (last >= 0 && holds(&regions->list[last], addr))
-        return last;
-    unsigned low = 0;
-    unsigned high = regions->count;
-    while (low < high) {
-        unsigned middle = (low + high) / 2;
-        const struct pf_region *region = &regions->list[regions->by_addr[middle]];
-        if (holds(region, addr))
-            return (int)regions->by_addr[middle];
-        if ((const char *)addr < region->addr)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return -1;
 }
 
 int pf_regions_named(const struct pf_regions *regions, const char *name)

@@ -32,7 +32,6 @@ struct pf_region {
 struct pf_regions {
     struct pf_region list[PF_REGIONS_MAX]; /* in the order declared: the index is the id */
     unsigned count;
-    unsigned by_addr[PF_REGIONS_MAX]; /* ids in order of address */
 };
 
 static inline size_t pf_region_pages(const struct pf_region *region)
@@ -84,9 +83,6 @@ int pf_region_check_file(const struct pf_region *region, struct pf_why *why);
 /* A region whose memory is another process's: a home target shows it (core/target.h). */
 int pf_regions_add_foreign(struct pf_regions *regions, const char *name, size_t bytes,
                            size_t page_size, struct pf_why *why);
-
-/* The region that holds an address, or -1. last: the id found before, tried first. */
-int pf_regions_find(const struct pf_regions *regions, const void *addr, int last);
 
 /* The region of a name, or -1. */
 int pf_regions_named(const struct pf_regions *regions, const char *name);

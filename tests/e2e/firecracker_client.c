@@ -205,5 +205,6 @@ int main(int argc, char **argv)
     say("handed over");
     size_t wrong = run(&vm, argc > 3 && strcmp(argv[3], "hold") == 0);
     printf("%zu pages, %zu wrong\n", vm.pages, wrong);
+    free(vm.given_back);
     return wrong ? 1 : 0;
 }

@@ -13,6 +13,8 @@ file=$work/memory
 start() {
     local name=$1
     shift
+    : >"$work/$name.out"
+    : >"$work/$name.err"
     "$@" >"$work/$name.out" 2>"$work/$name.err" </dev/null &
     pids[$name]=$!
 }

@@ -483,6 +483,11 @@ static void home_mappings_must_cover_the_region(void)
         {"[{%s,\"size\":4096,\"offset\":0,\"page_size\":4096},{%s0,\"size\":4096,\"offset\":8192,"
          "\"page_size\":4096}]",
          "begins only at offset 8192 where 4096 is due"},
+        {"[{%s,\"size\":8192,\"offset\":0,\"page_size\":4096},{%s0,\"size\":8192,\"offset\":8192,"
+         "\"page_size\":8192}]",
+         "pages of 4096 and 8192 bytes"},
+        {"[{%s,\"size\":8192,\"offset\":0,\"page_size\":8192}]",
+         "pages of 8192 bytes are not offered"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct pf_client_words words = {.addr = "address",
