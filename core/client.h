@@ -27,6 +27,7 @@ struct pf_client {
     enum pf_client_state state;
     bool zeropage;     /* UFFDIO_ZEROPAGE works on its ranges */
     uint64_t since_ns; /* connected */
+    bool welcome;      /* has been told that it is served */
     bool gone;         /* hung up or ended */
 };
 

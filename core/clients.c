@@ -189,14 +189,6 @@ void pf_clients_attach(struct pf_clients *clients, struct pf_arrival *arrival)
     wake(clients);
 }
 
-/* Its memory is all there: it goes back to being plain memory. */
-static void let_go(struct pf_clients *clients, struct pf_client *client)
-{
-    pf_target_release(&client->target);
-    pf_clients_say(clients, client, "complete", json_object_new_boolean(true));
-    client->gone = true;
-}
-
 static void take_back_spares(struct pf_clients *clients)
 {
     pf_clients_take_in_children(clients);
@@ -220,11 +212,13 @@ void pf_clients_detach(struct pf_clients *clients, bool complete)
                 continue;
             pf_targets_remove(&clients->arrival->targets, &client->target);
             client->state = PF_CLIENT_WAITING;
+            pf_clients_welcome(clients, client);
             if (complete)
-                let_go(clients, client);
+                pf_clients_let_go(clients, client);
         }
         if (complete)
             clients->home = NULL;
+        clients->complete = complete;
         clients->arrival = NULL;
     }
     pthread_mutex_unlock(&clients->lock);

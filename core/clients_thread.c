@@ -46,6 +46,20 @@ void pf_clients_say(struct pf_clients *clients, struct pf_client *client, const 
     json_object_put(line);
 }
 
+void pf_clients_welcome(struct pf_clients *clients, struct pf_client *client)
+{
+    if (!client->welcome)
+        pf_clients_say(clients, client, "ok", json_object_new_boolean(true));
+    client->welcome = true;
+}
+
+void pf_clients_let_go(struct pf_clients *clients, struct pf_client *client)
+{
+    pf_target_release(&client->target);
+    pf_clients_say(clients, client, "complete", json_object_new_boolean(true));
+    client->gone = true;
+}
+
 /* It is not served, or no longer: tell why, there and in our log. */
 static void refuse(struct pf_clients *clients, struct pf_client *client, const char *why)
 {
@@ -82,10 +96,15 @@ static void join(struct pf_clients *clients, struct pf_client *client)
         refuse(clients, client,
                "the job's shared memory is placed in place, and its mappings have no minor faults: "
                "the destination needs --place copy");
-    else if (!clients->arrival)
-        pf_clients_say(clients, client, "ok", json_object_new_boolean(true));
-    else if (pf_targets_post(&clients->arrival->targets, &client->target, true) == 0)
-        client->state = PF_CLIENT_JOINING; /* else at the next look */
+    else if (clients->arrival) {
+        if (pf_targets_post(&clients->arrival->targets, &client->target, true) == 0)
+            client->state = PF_CLIENT_JOINING; /* else at the next look */
+    } else {
+        pf_clients_welcome(clients, client);
+        /* Who comes after the last page needs nobody any more. */
+        if (clients->complete)
+            pf_clients_let_go(clients, client);
+    }
 }
 
 static int take_message(struct pf_clients *clients, struct pf_client *client,
@@ -192,7 +211,7 @@ static void follow(struct pf_clients *clients, struct pf_client *client)
     int state = atomic_load(&client->target.state);
     if (client->state == PF_CLIENT_JOINING && state == PF_TARGET_SERVED) {
         client->state = PF_CLIENT_SERVED;
-        pf_clients_say(clients, client, "ok", json_object_new_boolean(true));
+        pf_clients_welcome(clients, client);
     } else if (client->state == PF_CLIENT_LEAVING && state == PF_TARGET_IDLE) {
         client->state = PF_CLIENT_WAITING;
     } else if (client->state > PF_CLIENT_WAITING && client->state != PF_CLIENT_KEPT &&
@@ -304,8 +323,10 @@ static nfds_t prepare(const struct pf_clients *clients, struct pollfd *polled, i
             break; /* more children than anybody has */
         describe(clients, client, &polled[count]);
         count += OF_CLIENT;
-        if (client->state == PF_CLIENT_READING)
+        if (client->state == PF_CLIENT_READING && *timeout_ms < 0)
             *timeout_ms = (int)clients->attr.patience_ms;
+        if (client->state == PF_CLIENT_WAITING && client->gone && client != clients->home)
+            *timeout_ms = 0; /* it is dropped at the next look */
     }
     return count;
 }

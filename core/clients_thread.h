@@ -23,6 +23,7 @@ struct pf_clients {
     struct pf_client *home; /* whose memory is the job's, if a client's is */
     struct pf_arrival *arrival;
     struct pf_client *spares[PF_TARGET_SPARES]; /* whose targets the arrival has for children */
+    bool complete;                              /* an arrival has brought everything */
     bool failed;                                /* the home client is gone */
     struct pf_why why;
 };
@@ -35,6 +36,12 @@ void *pf_clients_run(void *clients);
 /* Tell a client, if it is of a kind that listens. Takes the value over. */
 void pf_clients_say(struct pf_clients *clients, struct pf_client *client, const char *key,
                     struct json_object *value);
+
+/* Tell it that it is served, if it has not been told. */
+void pf_clients_welcome(struct pf_clients *clients, struct pf_client *client);
+
+/* Its memory is all there: it goes back to being plain memory, and the client may leave. */
+void pf_clients_let_go(struct pf_clients *clients, struct pf_client *client);
 
 /* Give the arrival spare targets, and take in as clients the children that took some. */
 void pf_clients_take_in_children(struct pf_clients *clients);

@@ -5,9 +5,10 @@
  */
 #include "core/clients.h"
 #include "core/job.h"
-#include "tests/e2e/rig.h"
+#include "tests/e2e/grid.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -29,6 +30,7 @@ static const char *const on_demand[] = {"background", "off", "prefetch", "off", 
 struct stand {
     char directory[32], name[16];
     int memfd;
+    bool lingers; /* the job stays after its last page, until it has one word more */
     int words[2], client_words[2]; /* a byte in it lets the job, or one client, go on */
     struct rig_run run;
     struct rig_process clients[CLIENTS];
@@ -115,6 +117,11 @@ static int destination(struct rig_side *side)
     ferry_job_status(side->job, &status);
     rig_say(side, "requests %llu", (unsigned long long)status.requests);
     rig_say(side, "answer %zu", wrong);
+    if (stand->lingers) {
+        grid_await_complete(side);
+        rig_say(side, "complete");
+        await_word(stand->words);
+    }
     return rig_close(side);
 }
 
@@ -264,6 +271,28 @@ static void client_that_comes_late_is_served(void)
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
     give_words(stand.words, 2);
     assert_read_right(client);
+    take_down(&stand);
+}
+
+/* Holes of the file are zeros by then, and nobody has to say so. */
+static void client_that_comes_after_the_end_is_let_go(void)
+{
+    struct stand stand;
+    set_up(&stand);
+    stand.lingers = true;
+    start_destination(&stand, NULL);
+    start_source(&stand);
+    give_words(stand.words, 2);
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "complete"));
+    CU_ASSERT_EQUAL(
+        fallocate(stand.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 7 * RIG_PAGE, RIG_PAGE),
+        0);
+    struct rig_process *client = add_client(&stand, reader);
+    CU_ASSERT_TRUE(rig_await(client, "wrong"));
+    rig_finish(client);
+    CU_ASSERT_EQUAL(client->status, 0);
+    CU_ASSERT_EQUAL(rig_number(client, "wrong"), 1); /* the hole */
+    give_words(stand.words, 1);
     take_down(&stand);
 }
 
@@ -587,6 +616,7 @@ int main(int argc, char **argv)
         {"client_that_waits_is_served_when_the_job_comes",
          client_that_waits_is_served_when_the_job_comes},
         {"client_that_comes_late_is_served", client_that_comes_late_is_served},
+        {"client_that_comes_after_the_end_is_let_go", client_that_comes_after_the_end_is_let_go},
         {"page_placed_once_wakes_both", page_placed_once_wakes_both},
         {"killed_client_harms_nobody", killed_client_harms_nobody},
         {"unmap_remap_and_fork_are_followed", unmap_remap_and_fork_are_followed},
