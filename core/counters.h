@@ -31,6 +31,7 @@
     X(request_p50_ns)                                                                              \
     X(answer_p50_ns)                                                                               \
     X(place_p50_ns)                                                                                \
+    X(released_bytes)                                                                              \
     X(downtime_us)                                                                                 \
     X(pause_us)                                                                                    \
     X(scan_us)                                                                                     \

@@ -368,6 +368,7 @@ static void clean_up(struct pf_destination *destination)
     for (unsigned i = 0; i < destination->session.rail_count; i++)
         pf_placer_close(&destination->placers[i]);
     pf_destination_close_pull(destination);
+    pf_destination_close_told(destination);
     pf_landings_close(&destination->arrival);
     pf_arrival_close(&destination->arrival);
     free(destination->blob);

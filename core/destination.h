@@ -40,11 +40,13 @@ struct pf_destination {
     struct pf_fetch fetch;                  /* pull mode: instead of them */
     struct pf_puller pullers[PF_RAILS_MAX];
     struct pf_memory_locks locks;
-    bool greeted;     /* a source has the control connection */
-    bool ending;      /* the session has failed: the next source may wait */
-    bool background;  /* pull mode: not only pages that are needed */
-    bool lanes_ready; /* slots and stages are there: urgent and bulk may connect */
-    bool ran;         /* the job runs here: failure is loss from here on */
+    bool greeted;            /* a source has the control connection */
+    bool ending;             /* the session has failed: the next source may wait */
+    bool background;         /* pull mode: not only pages that are needed */
+    bool lanes_ready;        /* slots and stages are there: urgent and bulk may connect */
+    bool tells_received;     /* the source wants to know what it can give up */
+    struct pf_pageset *told; /* of each region, the chunks it knows of; NULL: none yet */
+    bool ran;                /* the job runs here: failure is loss from here on */
     uint32_t regions_expected, pieces_expected;
     uint64_t bytes_expected;
     uint8_t *blob;
@@ -70,6 +72,8 @@ int pf_destination_compare(struct pf_destination *destination);
 /* Tell the source how it goes; and at the end, that nothing is missing and who waited how long. */
 int pf_destination_tell_progress(struct pf_destination *destination);
 int pf_destination_tell_complete(struct pf_destination *destination);
+/* Forget what has been told; before the arrival is closed. */
+void pf_destination_close_told(struct pf_destination *destination);
 
 /* ---- pull mode ------------------------------------------------------------------------------- */
 

@@ -29,11 +29,12 @@ static int take_hello(struct pf_destination *destination)
     if (destination->regions_expected > PF_REGIONS_MAX)
         return pf_why(&session->why, -EPROTO, "the source has %u regions: no job has that many",
                       destination->regions_expected);
-    if (flags & ~(uint32_t)(PF_HELLO_PULL | PF_HELLO_NO_BACKGROUND))
+    if (flags & ~(uint32_t)(PF_HELLO_PULL | PF_HELLO_NO_BACKGROUND | PF_HELLO_TELL_RECEIVED))
         return pf_why(&session->why, -EPROTO, "the source wants what is not known here (flags %#x)",
                       flags);
     session->pull = flags & PF_HELLO_PULL;
     destination->background = !(flags & PF_HELLO_NO_BACKGROUND);
+    destination->tells_received = flags & PF_HELLO_TELL_RECEIVED;
     destination->bytes_expected = bytes;
     if (rails < session->rail_count)
         pf_session_use_rails(session, rails);

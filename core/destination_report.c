@@ -5,6 +5,8 @@
 #include "core/destination.h"
 #include "core/progress.h"
 
+#include <stdlib.h>
+
 static void measure(struct pf_destination *destination)
 {
     const struct pf_requests *requests = &destination->faults.requests;
@@ -41,9 +43,88 @@ static int tell_counters(struct pf_destination *destination, unsigned type)
     return pf_session_commit(&destination->session, type, &payload);
 }
 
+/* ---- what has been received whole ------------------------------------------------------------ */
+
+static int open_told(struct pf_destination *destination)
+{
+    const struct pf_arrival *arrival = &destination->arrival;
+    destination->told = calloc(arrival->count ? arrival->count : 1, sizeof *destination->told);
+    int error = destination->told ? 0 : -ENOMEM;
+    for (unsigned i = 0; i < arrival->count && !error; i++)
+        error = pf_pageset_init(&destination->told[i], pf_region_chunks(arrival->list[i].region));
+    return error ? pf_why(&destination->session.why, error, "no memory for the sets of chunks") : 0;
+}
+
+void pf_destination_close_told(struct pf_destination *destination)
+{
+    for (unsigned i = 0; destination->told && i < destination->arrival.count; i++)
+        pf_pageset_free(&destination->told[i]);
+    free(destination->told);
+    destination->told = NULL;
+}
+
+/* Has a chunk been received that the source does not know of? */
+static bool is_news(struct pf_destination *destination, unsigned region, size_t chunk)
+{
+    struct pf_arriving *arriving = &destination->arrival.list[region];
+    struct pf_run pages = pf_region_chunk(arriving->region, chunk);
+    return !pf_pageset_has(&destination->told[region], chunk) &&
+           pf_pageset_next_within(&arriving->missing, pages, 1).pages == 0;
+}
+
+/* The next run of such chunks from one on; 0 pages if there is none. They are told from here on. */
+static struct pf_run next_news(struct pf_destination *destination, unsigned region, size_t from)
+{
+    size_t chunks = pf_region_chunks(destination->arrival.list[region].region);
+    while (from < chunks && !is_news(destination, region, from))
+        from++;
+    struct pf_run run = {from, 0};
+    while (run.first + run.pages < chunks && is_news(destination, region, run.first + run.pages))
+        pf_pageset_add(&destination->told[region], run.first + run.pages++);
+    return run;
+}
+
+/* As much of a region's news as fits in one message, from chunk *at on; none: no message. */
+static int tell_received_batch(struct pf_destination *destination, unsigned region, size_t *at)
+{
+    struct pf_wire payload;
+    struct pf_run run = next_news(destination, region, *at);
+    *at = run.first;
+    if (run.pages == 0)
+        return 0;
+    int error = pf_session_begin(&destination->session, &payload);
+    if (error)
+        return error;
+    pf_put_u32(&payload, region);
+    while (run.pages > 0) {
+        pf_put_u64(&payload, run.first);
+        pf_put_u64(&payload, run.pages);
+        *at = run.first + run.pages;
+        if (payload.end - payload.at < PF_RUN_BYTES)
+            break;
+        run = next_news(destination, region, *at);
+    }
+    return pf_session_commit(&destination->session, PF_MSG_RECEIVED, &payload);
+}
+
+static int tell_received(struct pf_destination *destination)
+{
+    const struct pf_arrival *arrival = &destination->arrival;
+    int error = destination->told ? 0 : open_told(destination);
+    for (unsigned i = 0; i < arrival->count && !error; i++) {
+        size_t chunks = pf_region_chunks(arrival->list[i].region);
+        for (size_t at = 0; at < chunks && !error;)
+            error = tell_received_batch(destination, i, &at);
+    }
+    return error;
+}
+
+/* ---- telling --------------------------------------------------------------------------------- */
+
 int pf_destination_tell_progress(struct pf_destination *destination)
 {
-    return tell_counters(destination, PF_MSG_PROGRESS);
+    int error = destination->tells_received ? tell_received(destination) : 0;
+    return error ? error : tell_counters(destination, PF_MSG_PROGRESS);
 }
 
 static int tell_blocked(struct pf_destination *destination, unsigned type,

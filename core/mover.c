@@ -27,12 +27,22 @@ static void finish_header(struct pf_outgoing *stage)
     };
 }
 
+/* Once placed, and no part of it is under way: its pages are not read here any more. */
+static void settle(struct pf_outgoing *stage)
+{
+    if (!stage->reading || !stage->credit || stage->posted > 0)
+        return;
+    stage->reading = false;
+    pf_source_memory_leave(stage->mover->memory, stage->reader);
+}
+
 static void part_done(struct pf_op *op, int status, size_t bytes)
 {
     (void)bytes;
     struct pf_part *part = pf_container_of(op, struct pf_part, op);
     struct pf_worker *worker = &part->stage->mover->worker;
     part->stage->posted--;
+    settle(part->stage);
     if (status && status != -ECANCELED)
         pf_worker_fail(worker, status, "a write of the bulk lane failed");
 }
@@ -161,6 +171,7 @@ static int take_credit(struct pf_mover *mover, const uint8_t *bytes, size_t leng
     stage->generation = (stage->generation + 1) & PF_STAGE_GENERATION_MASK;
     stage->credit = true;
     mover->under_way--;
+    settle(stage);
     return 0;
 }
 
@@ -200,9 +211,13 @@ static int send_one(struct pf_mover *mover)
     struct pf_outgoing *stage = free_stage(mover);
     if (!stage || !pf_background_may_add(&mover->background, mover->under_way))
         return 0;
+    stage->reader = pf_source_memory_enter(mover->memory);
+    stage->reading = true;
     pf_gather(stage);
-    if (stage->batch.run_count == 0)
+    if (stage->batch.run_count == 0) {
+        settle(stage);
         return 0;
+    }
     int error = post(stage);
     return error ? error : 1;
 }

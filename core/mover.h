@@ -44,6 +44,8 @@ struct pf_outgoing {
     unsigned index;
     uint16_t generation;
     bool credit;     /* ours to fill */
+    bool reading;    /* its pages may still be read here */
+    unsigned reader; /* what pf_source_memory_enter() said */
     unsigned posted; /* parts whose memory is still being read */
     struct pf_batch batch;
     uint8_t *header; /* PF_STAGE_PAGES bytes, registered */

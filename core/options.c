@@ -70,6 +70,9 @@ const struct pf_option pf_option_table[] = {
            "How a job's pages leave its host: its source writes them, or the destination reads "
            "them and the source's CPU takes no part",
            .choices = fetch_choices),
+    OPTION(release_ram, "release-ram", PF_OPTION_BOOL, "off", "on|off",
+           "Give the source's memory back while it leaves, as far as the destination has it",
+           .maximum = 1),
 };
 
 static_assert(sizeof pf_option_table / sizeof pf_option_table[0] == PF_OPTION_COUNT,

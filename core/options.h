@@ -45,6 +45,7 @@ struct pf_options {
     unsigned progress_ms;
     unsigned hold_at; /* the safe point that waits for a migration, counted from 1; 0: none */
     unsigned fetch;   /* enum pf_fetch_mode; the source's */
+    bool release_ram; /* the source gives back memory that the destination has */
 };
 
 enum pf_option_type {
@@ -69,7 +70,7 @@ struct pf_option {
     const char *const *choices; /* NULL-terminated */
 };
 
-enum { PF_OPTION_COUNT = 15, PF_OPTION_TEXT_MAX = 32 };
+enum { PF_OPTION_COUNT = 16, PF_OPTION_TEXT_MAX = 32 };
 
 /* The table, PF_OPTION_COUNT long. */
 extern const struct pf_option pf_option_table[];

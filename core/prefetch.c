@@ -131,6 +131,7 @@ static void tray_done(struct pf_op *op, int status, size_t bytes)
     (void)bytes;
     struct pf_tray_send *tray = pf_container_of(op, struct pf_tray_send, op);
     tray->posted = false;
+    pf_source_memory_leave(tray->prefetch->memory, tray->reader);
     if (status && status != -ECANCELED)
         pf_worker_fail(tray->prefetch->worker, status, "the neighbours of a page were not sent");
 }
@@ -140,9 +141,12 @@ static size_t send_guess(struct pf_tray_send *tray, unsigned region, const struc
 {
     struct pf_counters *counters = tray->prefetch->session->counters;
     size_t pages = 0;
+    tray->reader = pf_source_memory_enter(tray->prefetch->memory);
     gather(tray, region, guess);
-    if (tray->run_count == 0)
+    if (tray->run_count == 0) {
+        pf_source_memory_leave(tray->prefetch->memory, tray->reader);
         return 0;
+    }
     for (unsigned i = 0; i < tray->run_count; i++)
         pages += tray->runs[i].pages;
     finish_header(tray);

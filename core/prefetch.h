@@ -25,8 +25,9 @@ struct pf_tray_send {
     struct pf_list link; /* on `unposted` while the queue is full */
     unsigned index;
     uint16_t generation;
-    bool granted; /* ours to fill */
-    bool posted;  /* its memory is still being read */
+    bool granted;    /* ours to fill */
+    bool posted;     /* its memory is still being read */
+    unsigned reader; /* what pf_source_memory_enter() said */
     unsigned run_count, sge_count;
     size_t bytes, bounced; /* of page data; and how much of it lies in bounce */
     struct pf_stage_run runs[PF_TRAY_RUNS_MAX];

@@ -39,6 +39,7 @@ static const char *const message_names[PF_MSG_TYPE_END] = {
     [PF_MSG_RUN] = "run",           [PF_MSG_RUNNING] = "running", [PF_MSG_PROGRESS] = "progress",
     [PF_MSG_COMPLETE] = "complete", [PF_MSG_BYE] = "bye",         [PF_MSG_THREADS] = "threads",
     [PF_MSG_LATENCY] = "latency",   [PF_MSG_KEYS] = "keys",       [PF_MSG_LANDING] = "landing",
+    [PF_MSG_RECEIVED] = "received",
 };
 
 const char *pf_message_name(unsigned type)

@@ -59,6 +59,7 @@ enum pf_message_type {
     PF_MSG_LATENCY,   /* D: a histogram of all these waits; before COMPLETE */
     PF_MSG_KEYS,      /* S: where unsent pages can be read, before STATE; only if it is pulled */
     PF_MSG_LANDING,   /* D: before ARENA: a region is placed in place: where, and its keys */
+    PF_MSG_RECEIVED,  /* D: chunks of a region that have been received whole, if asked to tell */
     PF_MSG_TYPE_END
 };
 
@@ -68,6 +69,7 @@ const char *pf_message_name(unsigned type);
 enum {
     PF_HELLO_PULL = 1 << 0,          /* the destination reads the pages: no ARENA, but KEYS */
     PF_HELLO_NO_BACKGROUND = 1 << 1, /* and only those that it needs */
+    PF_HELLO_TELL_RECEIVED = 1 << 2, /* RECEIVED is wanted */
 };
 
 enum { PF_HEADER_BYTES = 16 };

@@ -4,6 +4,7 @@
 #define PF_CORE_REGION_H
 
 #include "base/why.h"
+#include "core/pageset.h"
 #include "pageferry.h"
 
 #include <stdbool.h>
@@ -15,6 +16,7 @@ enum {
     PF_PAGE_SIZE = 1 << PF_PAGE_SHIFT, /* the base page */
     PF_REGION_NAME = 64,               /* with the closing 0 */
     PF_REGIONS_MAX = 1024,
+    PF_CHUNK_BYTES = 16 << 20,
 };
 
 struct pf_region {
@@ -42,6 +44,30 @@ static inline size_t pf_region_pages(const struct pf_region *region)
 static inline size_t pf_region_page_size(const struct pf_region *region)
 {
     return (size_t)1 << region->page_shift;
+}
+
+/*
+ * A chunk is what the source registers at once, and what the destination tells to have received: at
+ * least one page.
+ */
+static inline size_t pf_region_chunk_pages(const struct pf_region *region)
+{
+    size_t pages = (size_t)PF_CHUNK_BYTES >> region->page_shift;
+    return pages ? pages : 1;
+}
+
+static inline size_t pf_region_chunks(const struct pf_region *region)
+{
+    size_t each = pf_region_chunk_pages(region);
+    return (pf_region_pages(region) + each - 1) / each;
+}
+
+/* The pages of a chunk; the last one may have fewer. */
+static inline struct pf_run pf_region_chunk(const struct pf_region *region, size_t chunk)
+{
+    size_t each = pf_region_chunk_pages(region);
+    size_t left = pf_region_pages(region) - chunk * each;
+    return (struct pf_run){chunk * each, left < each ? left : each};
 }
 
 static inline char *pf_region_page(const struct pf_region *region, size_t page)

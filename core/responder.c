@@ -142,6 +142,7 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
         post_answer(send);
         return;
     }
+    pf_source_memory_leave(send->responder->memory, send->reader);
     pf_list_append(&send->responder->free, &send->link);
     if (status && status != -ECANCELED)
         pf_worker_fail(&send->responder->worker, status, "an answer to a page request failed");
@@ -234,6 +235,7 @@ static int serve(struct pf_responder *responder, const struct pf_page_request *r
     send->request = *request;
     send->sent = 0;
     send->flushed = false;
+    send->reader = pf_source_memory_enter(responder->memory);
     send->status = claim(responder, request);
     post_answer(send);
     pf_prefetch_note(&responder->prefetch, request);

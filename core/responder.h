@@ -29,6 +29,7 @@ struct pf_answer_send {
     struct pf_list link; /* on `free`, or on `unposted` while the queue is full */
     struct pf_page_request request;
     uint8_t status;   /* enum pf_answer_status */
+    unsigned reader;  /* what pf_source_memory_enter() said */
     uint8_t *message; /* for those that are sends */
     uint8_t *bounce;  /* one base page */
     size_t sent;      /* bytes of the page that are written; a large one goes in several writes */

@@ -36,7 +36,8 @@ static int say_hello(struct pf_source *source)
     pf_put_u64(&payload, pf_regions_bytes(&job->regions));
     pf_put_u32(&payload, source->session.rail_count);
     pf_put_u32(&payload, (source->session.pull ? PF_HELLO_PULL : 0) |
-                             (source->session.options->background ? 0 : PF_HELLO_NO_BACKGROUND));
+                             (source->session.options->background ? 0 : PF_HELLO_NO_BACKGROUND) |
+                             (source->session.options->release_ram ? PF_HELLO_TELL_RECEIVED : 0));
     return pf_session_commit(&source->session, PF_MSG_HELLO, &payload);
 }
 
@@ -127,6 +128,9 @@ static int scan(struct pf_source *source)
     }
     int error =
         pf_source_memory_open(&source->memory, &rails, &source->job->regions, &session->why);
+    if (!error && session->options->release_ram)
+        error =
+            pf_release_open(&source->release, &source->memory, session->counters, &session->why);
     if (error)
         return error;
     pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
@@ -301,6 +305,8 @@ static int take_report(struct pf_source *source, struct pf_message *message)
         pf_blocked_get_threads(&message->payload, &source->job->blocked);
     else if (message->type == PF_MSG_LATENCY)
         pf_blocked_get_latency(&message->payload, &source->job->blocked);
+    else if (message->type == PF_MSG_RECEIVED)
+        pf_release_take(&source->release, &message->payload);
     else
         return pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
                       pf_message_name(message->type));
@@ -315,8 +321,11 @@ static int follow(struct pf_source *source)
         struct pf_message message;
         int error;
         int got = pf_session_poll(session, &message);
-        if (got > 0 && message.type == PF_MSG_COMPLETE)
+        pf_release_advance(&source->release);
+        if (got > 0 && message.type == PF_MSG_COMPLETE) {
+            source->complete = true;
             return take_progress(source, &message);
+        }
         if (got > 0)
             error = take_report(source, &message);
         else
@@ -356,9 +365,21 @@ struct step {
     enum pf_phase phase; /* entered before it */
 };
 
+/* The destination reads when it likes: nothing here could tell that a read is under way. */
+static int check_options(struct pf_source *source)
+{
+    const struct pf_options *options = source->session.options;
+    if (options->release_ram && source->session.pull)
+        return pf_why(&source->session.why, -EINVAL,
+                      "--release-ram on does not go with --fetch read, where the destination reads "
+                      "the source's memory: leave one of them out");
+    return 0;
+}
+
 static int run_steps(struct pf_source *source)
 {
     static const struct step steps[] = {
+        {check_options, PF_PHASE_CONNECTING},
         {pf_source_connect, PF_PHASE_CONNECTING},
         {introduce, PF_PHASE_ADVISE},
         {pf_source_open_lanes, PF_PHASE_ADVISE},
@@ -394,9 +415,12 @@ static void close_source(struct pf_source *source)
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         pf_mover_close(&source->movers[i]);
     pf_source_keys_close(&source->keys);
+    pf_release_close(&source->release);
     pf_source_memory_close(&source->memory);
     free(source->landings);
     source->landings = NULL;
+    if (source->complete && session->options->release_ram)
+        pf_release_rest(&source->job->regions, session->counters);
     pf_session_close(session);
 }
 

@@ -10,6 +10,7 @@
 #include "core/job.h"
 #include "core/landing.h"
 #include "core/mover.h"
+#include "core/release.h"
 #include "core/responder.h"
 #include "core/session.h"
 #include "core/source_keys.h"
@@ -20,6 +21,7 @@ struct pf_source {
     struct pf_session session;
     struct pf_source_memory memory;
     struct pf_landing *landings; /* the destination's word: one for each region */
+    struct pf_release release;
     struct pf_responder responder;
     struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */
     struct pf_source_keys keys;           /* pull mode: instead of these */
@@ -29,6 +31,7 @@ struct pf_source {
     uint64_t stage_size, tray_size;
     uint64_t began_ns, paused_ns;
     bool run_sent; /* from here on the job never goes on at this side */
+    bool complete; /* the destination has all of it */
 };
 
 /* Open the device and connect the control lane. */

@@ -98,10 +98,8 @@ static int open_region(struct pf_source_memory *memory, struct pf_source_region 
                        const struct pf_region *region, struct pf_why *why)
 {
     source->region = region;
-    source->chunk_pages = PF_CHUNK_BYTES >> region->page_shift;
-    if (source->chunk_pages == 0)
-        source->chunk_pages = 1;
-    source->chunk_count = (pf_region_pages(region) + source->chunk_pages - 1) / source->chunk_pages;
+    source->chunk_pages = pf_region_chunk_pages(region);
+    source->chunk_count = pf_region_chunks(region);
     int error = pf_pageset_init(&source->unsent, pf_region_pages(region));
     if (error)
         return pf_why(why, error, "region \"%s\": no memory for its page set", region->name);
@@ -170,6 +168,11 @@ void pf_source_memory_close(struct pf_source_memory *memory)
             close_registrations(&source->rails[rail], source->chunk_count);
         pf_pageset_free(&source->unsent);
         pf_stripes_free(&source->stripes);
+    }
+    while (memory->retired) {
+        struct pf_extents *next = memory->retired->next;
+        free(memory->retired);
+        memory->retired = next;
     }
     free(memory->regions);
     *memory = (struct pf_source_memory){.count = 0};
@@ -251,6 +254,28 @@ void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, 
     if (!atomic_compare_exchange_strong_explicit(&own->chunks[chunk], &none, extents,
                                                  memory_order_acq_rel, memory_order_acquire))
         close_chunk(extents); /* somebody else was faster */
+}
+
+/* The list stays until the end: a thread may look at it that found a page which is gone by now. */
+static void unregister_chunk(struct pf_source_memory *memory, struct pf_registrations *own,
+                             size_t chunk)
+{
+    struct pf_extents *extents = atomic_exchange(&own->chunks[chunk], &unregistrable);
+    if (!extents || extents == &unregistrable)
+        return;
+    for (unsigned i = 0; i < extents->count; i++)
+        pf_mr_dereg(extents->list[i].mr);
+    extents->next = memory->retired;
+    memory->retired = extents;
+}
+
+void pf_source_memory_unregister(struct pf_source_memory *memory, unsigned region, size_t chunk)
+{
+    for (unsigned rail = 0; rail < memory->rails.count; rail++) {
+        struct pf_registrations *own = &memory->regions[region].rails[rail];
+        if (own->chunks)
+            unregister_chunk(memory, own, chunk);
+    }
 }
 
 struct pf_mr *pf_source_memory_mr(const struct pf_source_region *source, unsigned rail, size_t page,

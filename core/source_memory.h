@@ -15,11 +15,10 @@
 
 #include "core/pageset.h"
 #include "core/protocol.h"
+#include "core/readers.h"
 #include "core/region.h"
 #include "core/stripes.h"
 #include "transport/transport.h"
-
-enum { PF_CHUNK_BYTES = 16 << 20 };
 
 struct pf_extent {
     size_t first, pages;
@@ -28,6 +27,7 @@ struct pf_extent {
 
 /* The registrations inside one chunk, in order. Published once, constant afterwards. */
 struct pf_extents {
+    struct pf_extents *next; /* of those that are not in use any more */
     unsigned count;
     struct pf_extent list[];
 };
@@ -55,7 +55,10 @@ struct pf_source_rails {
 
 struct pf_source_memory {
     struct pf_source_rails rails;
-    atomic_uint returns; /* how often sent pages have become unsent again */
+    bool counts_readers;        /* set before the threads start that send from it */
+    struct pf_readers readers;  /* who sends from it */
+    struct pf_extents *retired; /* unregistered, but somebody may still be looking at the list */
+    atomic_uint returns;        /* how often sent pages have become unsent again */
     unsigned count;
     struct pf_source_region *regions;
 };
@@ -85,6 +88,33 @@ void pf_source_memory_return(struct pf_source_memory *memory, unsigned region, s
  */
 void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, unsigned rail,
                               size_t page);
+
+/*
+ * Drop a chunk's registrations with all rails' devices, for good. Nothing is being sent from it and
+ * none of its pages is unsent. The control thread only.
+ */
+void pf_source_memory_unregister(struct pf_source_memory *memory, unsigned region, size_t chunk);
+
+/*
+ * Around every operation that sends from the job's memory: enter before claiming, leave when it is
+ * done. Costs nothing while nobody wants to give memory up. Any thread.
+ */
+static inline unsigned pf_source_memory_enter(struct pf_source_memory *memory)
+{
+    return memory->counts_readers ? pf_readers_enter(&memory->readers) : 0;
+}
+
+static inline void pf_source_memory_leave(struct pf_source_memory *memory, unsigned entered)
+{
+    if (memory->counts_readers)
+        pf_readers_leave(&memory->readers, entered);
+}
+
+/* The pages of a chunk. */
+static inline struct pf_run pf_source_chunk(const struct pf_source_region *source, size_t chunk)
+{
+    return pf_region_chunk(source->region, chunk);
+}
 
 /*
  * The registration with a rail's device that covers a page, and in *pages for how many pages from

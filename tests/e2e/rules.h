@@ -15,5 +15,6 @@ extern const struct pf_test rules_moves[];
 extern const struct pf_test rules_regions[];
 extern const struct pf_test rules_faults[];
 extern const struct pf_test rules_refusals[];
+extern const struct pf_test rules_release[];
 
 #endif

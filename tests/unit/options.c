@@ -33,6 +33,7 @@ static void defaults(void)
     CU_ASSERT_EQUAL(o.connect_timeout_ms, 10000);
     CU_ASSERT_EQUAL(o.progress_ms, 100);
     CU_ASSERT_EQUAL(o.fetch, PF_FETCH_WRITE);
+    CU_ASSERT_FALSE(o.release_ram);
 }
 
 static void good_values(void)
@@ -63,6 +64,7 @@ static void good_values(void)
         {"progress-ms", "10", "10"},
         {"hold-at", "4294967295", "4294967295"},
         {"fetch", "read", "read"},
+        {"release-ram", "on", "on"},
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct pf_options o;
