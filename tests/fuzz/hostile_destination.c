@@ -213,6 +213,35 @@ static void truncated_progress(struct peer *peer)
     peer_say(peer, PF_MSG_PROGRESS, "abcdefgh", 8);
 }
 
+static void more_threads_than_the_table_has(struct peer *peer)
+{
+    uint8_t bytes[12];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    pf_put_u64(&wire, 0);
+    pf_put_u32(&wire, UINT32_MAX);
+    peer_say(peer, PF_MSG_THREADS, bytes, sizeof bytes);
+}
+
+static void cell_of_no_histogram(struct peer *peer)
+{
+    uint8_t bytes[12];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    pf_put_u32(&wire, UINT32_MAX);
+    pf_put_u64(&wire, 1);
+    peer_say(peer, PF_MSG_LATENCY, bytes, sizeof bytes);
+}
+
+/* Nobody asked for it. */
+static void received_unasked(struct peer *peer)
+{
+    uint8_t bytes[20];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    pf_put_u32(&wire, 0);
+    pf_put_u64(&wire, 0);
+    pf_put_u64(&wire, 1);
+    peer_say(peer, PF_MSG_RECEIVED, bytes, sizeof bytes);
+}
+
 static void hello_from_the_destination(struct peer *peer)
 {
     peer_say(peer, PF_MSG_HELLO, "", 0);
@@ -299,6 +328,9 @@ static const struct attack after[] = {
     {"credit generation", PEER_RUNNING, credit_of_old_generation, "a credit that was not due"},
     {"credit junk", PEER_RUNNING, junk_credit, "a credit that was not due"},
     {"progress", PEER_RUNNING, truncated_progress, "malformed message (progress)"},
+    {"threads", PEER_RUNNING, more_threads_than_the_table_has, "malformed message (threads)"},
+    {"latency", PEER_RUNNING, cell_of_no_histogram, "malformed message (latency)"},
+    {"received", PEER_RUNNING, received_unasked, "malformed message (received)"},
     {"hello", PEER_RUNNING, hello_from_the_destination, "spoke out of turn (hello)"},
     {"hang-up", PEER_RUNNING, hangs_up, "connection broke"},
 };
