@@ -10,7 +10,7 @@
  * has the same bits with any number of threads, and a moved run that prints other ones has lost or
  * mixed up memory.
  */
-#include "pageferry.h"
+#include "bench/jobs/pages.h"
 
 #include <getopt.h>
 #include <math.h>
@@ -33,6 +33,7 @@ struct progress {
 
 struct cg {
     struct grid grid;
+    struct pages pages; /* of what is not the program's own memory */
     size_t rows;
     long iterations;
     struct progress at;
@@ -207,9 +208,9 @@ static void print_answer(const struct cg *cg)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static void *allocate(struct ferry_job *job, const char *name, size_t bytes)
+static void *allocate(const struct cg *cg, struct ferry_job *job, const char *name, size_t bytes)
 {
-    return ferry_job_alloc(job, name, bytes, FERRY_PAGE_DEFAULT, FERRY_ANON);
+    return ferry_job_alloc(job, name, bytes, cg->pages.size, cg->pages.flags);
 }
 
 /* Memory of the program's own, with edges that are no page's. */
@@ -229,12 +230,12 @@ static bool declare(struct cg *cg, struct ferry_job *job)
     size_t history = ((size_t)cg->iterations + 1) * sizeof(double);
     cg->history = calloc(1, history);
     cg->partial = calloc((cg->rows + BLOCK - 1) / BLOCK, sizeof(double));
-    cg->values = allocate(job, "values", NEIGHBOURS * vector);
-    cg->columns = allocate(job, "columns", NEIGHBOURS * cg->rows * sizeof(int32_t));
-    cg->starts = allocate(job, "starts", (cg->rows + 1) * sizeof(int64_t));
-    cg->b = allocate(job, "b", vector);
-    cg->z = allocate(job, "z", vector);
-    cg->ap = allocate(job, "ap", vector);
+    cg->values = allocate(cg, job, "values", NEIGHBOURS * vector);
+    cg->columns = allocate(cg, job, "columns", NEIGHBOURS * cg->rows * sizeof(int32_t));
+    cg->starts = allocate(cg, job, "starts", (cg->rows + 1) * sizeof(int64_t));
+    cg->b = allocate(cg, job, "b", vector);
+    cg->z = allocate(cg, job, "z", vector);
+    cg->ap = allocate(cg, job, "ap", vector);
     cg->x = protect(job, "x", cg->rows);
     cg->r = protect(job, "r", cg->rows);
     cg->p = protect(job, "p", cg->rows);
@@ -280,9 +281,35 @@ static int run(struct cg *cg, struct ferry_job *job)
 static int usage(const char *program)
 {
     fprintf(stderr,
-            "usage: %s [--nx N] [--ny N] [--nz N] [--iterations N]   (sides of 2 to %d points)\n",
+            "usage: %s [--nx N] [--ny N] [--nz N] [--iterations N] " PAGES_USAGE
+            "   (sides of 2 to %d points)\n",
             program, SIDE_MAX);
     return 2;
+}
+
+static bool set_option(struct cg *cg, int option, const char *text)
+{
+    switch (option) {
+    case 'x':
+        cg->grid.nx = strtol(text, NULL, 10);
+        return true;
+    case 'y':
+        cg->grid.ny = strtol(text, NULL, 10);
+        return true;
+    case 'z':
+        cg->grid.nz = strtol(text, NULL, 10);
+        return true;
+    case 'i':
+        cg->iterations = strtol(text, NULL, 10);
+        return true;
+    case 'p':
+        return pages_parse(&cg->pages, text);
+    case 'S':
+        cg->pages.flags = FERRY_SHARED;
+        return true;
+    default:
+        return false;
+    }
 }
 
 static bool parse(struct cg *cg, int argc, char **argv)
@@ -292,22 +319,14 @@ static bool parse(struct cg *cg, int argc, char **argv)
         {"ny", required_argument, NULL, 'y'},
         {"nz", required_argument, NULL, 'z'},
         {"iterations", required_argument, NULL, 'i'},
+        {"pages", required_argument, NULL, 'p'},
+        {"shared", no_argument, NULL, 'S'},
         {NULL, 0, NULL, 0},
     };
     int option;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == '?')
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        if (!set_option(cg, option, optarg))
             return false;
-        long number = strtol(optarg, NULL, 10);
-        if (option == 'x')
-            cg->grid.nx = number;
-        else if (option == 'y')
-            cg->grid.ny = number;
-        else if (option == 'z')
-            cg->grid.nz = number;
-        else
-            cg->iterations = number;
-    }
     const struct grid *grid = &cg->grid;
     return optind == argc && grid->nx >= 2 && grid->nx <= SIDE_MAX && grid->ny >= 2 &&
            grid->ny <= SIDE_MAX && grid->nz >= 2 && grid->nz <= SIDE_MAX && cg->iterations >= 1 &&
