@@ -52,8 +52,15 @@ static void raise(_Atomic uint64_t *most, uint64_t value)
         ;
 }
 
+static unsigned cell_of(uint64_t us)
+{
+    unsigned cell = us > 0 ? 64u - (unsigned)__builtin_clzll(us) : 0;
+    return cell < PF_BLOCKED_CELLS ? cell : PF_BLOCKED_CELLS - 1;
+}
+
 static void add_time(struct pf_blocked *blocked, unsigned row, uint64_t ns)
 {
+    atomic_fetch_add_explicit(&blocked->rows[row].cells[cell_of(ns / 1000)], 1, RELAXED);
     atomic_fetch_add_explicit(&blocked->rows[row].total_ns, ns, RELAXED);
     raise(&blocked->rows[row].max_ns, ns);
     pf_histogram_add_shared(&blocked->latency, ns);
@@ -180,6 +187,8 @@ void pf_blocked_reset(struct pf_blocked *blocked)
         atomic_store_explicit(&row->faults, 0, RELAXED);
         atomic_store_explicit(&row->total_ns, 0, RELAXED);
         atomic_store_explicit(&row->max_ns, 0, RELAXED);
+        for (unsigned cell = 0; cell < PF_BLOCKED_CELLS; cell++)
+            atomic_store_explicit(&row->cells[cell], 0, RELAXED);
     }
     for (unsigned i = 0; i < PF_BLOCKED_WAITS; i++)
         atomic_store_explicit(&blocked->waits[i].page, 0, RELAXED);

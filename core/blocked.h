@@ -24,6 +24,8 @@ enum {
     PF_BLOCKED_WAITS = PF_BLOCKED_THREADS + PF_BLOCKED_STRAYS,
     PF_BLOCKED_HASH = 2 * PF_BLOCKED_THREADS,
     PF_BLOCKED_NAME = 16, /* as long as the kernel keeps them, with the closing 0 */
+    /* A thread's own histogram is coarse: below 1 us, then a cell for each doubling. */
+    PF_BLOCKED_CELLS = 24,
 };
 
 struct pf_blocked_row {
@@ -31,6 +33,7 @@ struct pf_blocked_row {
     _Atomic uint64_t name[2]; /* PF_BLOCKED_NAME bytes; 0: not known */
     _Atomic uint64_t faults;
     _Atomic uint64_t total_ns, max_ns;
+    _Atomic uint32_t cells[PF_BLOCKED_CELLS];
 };
 
 struct pf_blocked_wait {
@@ -77,6 +80,12 @@ void pf_blocked_find_names(struct pf_blocked *blocked);
 
 /* At most PF_BLOCKED_NAME - 1 bytes of it are kept. */
 void pf_blocked_set_name(struct pf_blocked_row *row, const char *name);
+
+/* The shortest wait, in microseconds, that falls in a cell of a row. */
+static inline uint64_t pf_blocked_cell_from_us(unsigned cell)
+{
+    return cell > 0 ? 1ull << (cell - 1) : 0;
+}
 
 /* The name of a row; empty if it isn't known. */
 void pf_blocked_name(const struct pf_blocked_row *row, char name[PF_BLOCKED_NAME]);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CELL_BYTES = 12 };
+enum { CELL_BYTES = 12, ROW_BYTES = 4 + PF_BLOCKED_NAME + 3 * 8 + PF_BLOCKED_CELLS * 4 };
 
 static uint64_t load(const _Atomic uint64_t *value)
 {
@@ -32,6 +32,8 @@ static void put_row(struct pf_wire *payload, const struct pf_blocked_row *row)
     pf_put_u64(payload, load(&row->faults));
     pf_put_u64(payload, load(&row->total_ns));
     pf_put_u64(payload, load(&row->max_ns));
+    for (unsigned i = 0; i < PF_BLOCKED_CELLS; i++)
+        pf_put_u32(payload, atomic_load_explicit(&row->cells[i], memory_order_relaxed));
 }
 
 static void get_row(struct pf_wire *payload, struct pf_blocked_row *row)
@@ -43,29 +45,36 @@ static void get_row(struct pf_wire *payload, struct pf_blocked_row *row)
     store(&row->faults, pf_get_u64(payload));
     store(&row->total_ns, pf_get_u64(payload));
     store(&row->max_ns, pf_get_u64(payload));
+    for (unsigned i = 0; i < PF_BLOCKED_CELLS; i++)
+        atomic_store_explicit(&row->cells[i], pf_get_u32(payload), memory_order_relaxed);
 }
 
-void pf_blocked_put_threads(struct pf_wire *payload, const struct pf_blocked *blocked)
+/* On the wire the row of the others is number 0, and the threads' follow. */
+static unsigned place_of(unsigned number)
+{
+    return number > 0 ? number - 1 : PF_BLOCKED_OTHERS;
+}
+
+bool pf_blocked_put_threads(struct pf_wire *payload, const struct pf_blocked *blocked, unsigned *at)
 {
     unsigned count = rows_in_use(blocked);
     pf_put_u64(payload, load(&blocked->all_ns));
     pf_put_u32(payload, count);
-    put_row(payload, &blocked->rows[PF_BLOCKED_OTHERS]);
-    for (unsigned i = 0; i < count; i++)
-        put_row(payload, &blocked->rows[i]);
+    pf_put_u32(payload, *at);
+    while (*at <= count && payload->end - payload->at >= ROW_BYTES)
+        put_row(payload, &blocked->rows[place_of((*at)++)]);
+    return *at <= count;
 }
 
 void pf_blocked_get_threads(struct pf_wire *payload, struct pf_blocked *blocked)
 {
     store(&blocked->all_ns, pf_get_u64(payload));
     uint32_t count = pf_get_u32(payload);
-    if (count > PF_BLOCKED_THREADS) {
+    uint32_t number = pf_get_u32(payload);
+    if (count > PF_BLOCKED_THREADS)
         payload->bad = true;
-        return;
-    }
-    get_row(payload, &blocked->rows[PF_BLOCKED_OTHERS]);
-    for (uint32_t i = 0; i < count; i++)
-        get_row(payload, &blocked->rows[i]);
+    while (!payload->bad && number <= count && payload->at < payload->end)
+        get_row(payload, &blocked->rows[place_of(number++)]);
     if (!payload->bad)
         atomic_store_explicit(&blocked->count, count, memory_order_release);
 }
@@ -102,6 +111,29 @@ static struct json_object *microseconds(uint64_t ns)
     return json_object_new_double_s((double)ns / 1000, digits);
 }
 
+/* [from, to, count] in microseconds. */
+static struct json_object *bucket_json(uint64_t from_ns, uint64_t to_ns, uint64_t count)
+{
+    struct json_object *bucket = json_object_new_array_ext(3);
+    json_object_array_add(bucket, microseconds(from_ns));
+    json_object_array_add(bucket, microseconds(to_ns));
+    json_object_array_add(bucket, json_object_new_uint64(count));
+    return bucket;
+}
+
+static struct json_object *cells_json(const struct pf_blocked_row *row)
+{
+    struct json_object *buckets = json_object_new_array();
+    for (unsigned i = 0; i < PF_BLOCKED_CELLS; i++) {
+        uint32_t count = atomic_load_explicit(&row->cells[i], memory_order_relaxed);
+        if (count > 0)
+            json_object_array_add(buckets,
+                                  bucket_json(pf_blocked_cell_from_us(i) * 1000,
+                                              pf_blocked_cell_from_us(i + 1) * 1000, count));
+    }
+    return buckets;
+}
+
 static struct json_object *row_json(const struct pf_blocked_row *row, const char *name)
 {
     struct json_object *thread = json_object_new_object();
@@ -110,6 +142,7 @@ static struct json_object *row_json(const struct pf_blocked_row *row, const char
     json_object_object_add(thread, "faults", json_object_new_uint64(load(&row->faults)));
     json_object_object_add(thread, "blocked_us", microseconds(load(&row->total_ns)));
     json_object_object_add(thread, "max_us", microseconds(load(&row->max_ns)));
+    json_object_object_add(thread, "buckets", cells_json(row));
     return thread;
 }
 
@@ -127,16 +160,6 @@ static struct json_object *threads_json(const struct pf_blocked *blocked)
     return threads;
 }
 
-/* [from, to, count] in microseconds of the waits in cells first .. end-1. */
-static struct json_object *bucket_json(unsigned first, unsigned end, uint64_t count)
-{
-    struct json_object *bucket = json_object_new_array_ext(3);
-    json_object_array_add(bucket, microseconds(pf_histogram_from(first)));
-    json_object_array_add(bucket, microseconds(pf_histogram_from(end)));
-    json_object_array_add(bucket, json_object_new_uint64(count));
-    return bucket;
-}
-
 /* Four to a doubling, about equally wide on a logarithmic scale; empty ones are left out. */
 static struct json_object *buckets_json(const struct pf_histogram *histogram)
 {
@@ -150,7 +173,8 @@ static struct json_object *buckets_json(const struct pf_histogram *histogram)
         for (unsigned cell = first; cell < end; cell++)
             count += load(&histogram->cells[cell]);
         if (count > 0)
-            json_object_array_add(buckets, bucket_json(first, end, count));
+            json_object_array_add(
+                buckets, bucket_json(pf_histogram_from(first), pf_histogram_from(end), count));
     }
     return buckets;
 }

@@ -9,12 +9,16 @@
 
 #include <json-c/json.h>
 
-/* The payload of PF_MSG_THREADS; all rows fit in one message. */
-void pf_blocked_put_threads(struct pf_wire *payload, const struct pf_blocked *blocked);
+/*
+ * The payload of a PF_MSG_THREADS: as many rows as fit, from *at on, which starts as 0. False when
+ * that were the last ones.
+ */
+bool pf_blocked_put_threads(struct pf_wire *payload, const struct pf_blocked *blocked,
+                            unsigned *at);
 /* Take it over; what can't be marks the payload as bad. */
 void pf_blocked_get_threads(struct pf_wire *payload, struct pf_blocked *blocked);
 
-/* The payload of PF_MSG_LATENCY; all cells fit in one message. */
+/* The payload of PF_MSG_LATENCY: all cells fit in one message. */
 void pf_blocked_put_latency(struct pf_wire *payload, const struct pf_blocked *blocked);
 void pf_blocked_get_latency(struct pf_wire *payload, struct pf_blocked *blocked);
 

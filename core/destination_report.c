@@ -127,22 +127,38 @@ int pf_destination_tell_progress(struct pf_destination *destination)
     return error ? error : tell_counters(destination, PF_MSG_PROGRESS);
 }
 
-static int tell_blocked(struct pf_destination *destination, unsigned type,
-                        void (*put)(struct pf_wire *payload, const struct pf_blocked *blocked))
+static int tell_threads(struct pf_destination *destination)
+{
+    unsigned at = 0;
+    bool more = true;
+    while (more) {
+        struct pf_wire payload;
+        int error = pf_session_begin(&destination->session, &payload);
+        if (error)
+            return error;
+        more = pf_blocked_put_threads(&payload, &destination->job->blocked, &at);
+        error = pf_session_commit(&destination->session, PF_MSG_THREADS, &payload);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+static int tell_latency(struct pf_destination *destination)
 {
     struct pf_wire payload;
     int error = pf_session_begin(&destination->session, &payload);
     if (error)
         return error;
-    put(&payload, &destination->job->blocked);
-    return pf_session_commit(&destination->session, type, &payload);
+    pf_blocked_put_latency(&payload, &destination->job->blocked);
+    return pf_session_commit(&destination->session, PF_MSG_LATENCY, &payload);
 }
 
 int pf_destination_tell_complete(struct pf_destination *destination)
 {
     pf_blocked_find_names(&destination->job->blocked);
-    int error = tell_blocked(destination, PF_MSG_THREADS, pf_blocked_put_threads);
+    int error = tell_threads(destination);
     if (!error)
-        error = tell_blocked(destination, PF_MSG_LATENCY, pf_blocked_put_latency);
+        error = tell_latency(destination);
     return error ? error : tell_counters(destination, PF_MSG_COMPLETE);
 }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 /* A record with a row for each of 256 threads fits well. */
-enum { PF_CONTROL_LINE_MAX = 65536 };
+enum { PF_CONTROL_LINE_MAX = 131072 };
 
 struct pf_control {
     int fd;

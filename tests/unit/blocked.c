@@ -81,6 +81,25 @@ static void sums_and_maxima(void)
     free(blocked);
 }
 
+/* Below a microsecond, and then by doublings. */
+static void each_thread_has_a_histogram(void)
+{
+    struct pf_blocked *blocked = fresh();
+    pf_blocked_settled(blocked, 10, 999);
+    pf_blocked_settled(blocked, 10, 1000);
+    pf_blocked_settled(blocked, 10, 1999);
+    pf_blocked_settled(blocked, 10, 2000);
+    pf_blocked_settled(blocked, 10, UINT64_MAX / 2);
+    const struct pf_blocked_row *row = &blocked->rows[0];
+    CU_ASSERT_EQUAL(row->cells[0], 1);
+    CU_ASSERT_EQUAL(row->cells[1], 2);
+    CU_ASSERT_EQUAL(row->cells[2], 1);
+    CU_ASSERT_EQUAL(row->cells[PF_BLOCKED_CELLS - 1], 1);
+    CU_ASSERT_EQUAL(pf_blocked_cell_from_us(0), 0);
+    CU_ASSERT_EQUAL(pf_blocked_cell_from_us(2), 2);
+    free(blocked);
+}
+
 /* A thread that faults again runs: the wait before has ended, whether or not anyone said so. */
 static void next_fault_ends_the_last_wait(void)
 {
@@ -235,12 +254,19 @@ static void goes_over_the_wire(void)
     for (uint32_t tid = 1; tid <= PF_BLOCKED_THREADS + 1; tid++)
         pf_blocked_settled(here, tid, tid * 1000);
     pf_blocked_set_name(&here->rows[0], "fifteen letters and more");
-    struct pf_wire wire = pf_wire_over(message, sizeof message - 16);
-    pf_blocked_put_threads(&wire, here);
-    CU_ASSERT_FALSE_FATAL(wire.bad); /* all rows in one message */
-    wire = pf_wire_over(message, (size_t)(wire.at - message));
-    pf_blocked_get_threads(&wire, there);
-    CU_ASSERT(!wire.bad && wire.at == wire.end);
+    unsigned at = 0;
+    unsigned messages = 0;
+    bool more = true;
+    for (; more && messages < 10; messages++) {
+        struct pf_wire rows = pf_wire_over(message, sizeof message - 16);
+        more = pf_blocked_put_threads(&rows, here, &at);
+        CU_ASSERT_FALSE_FATAL(rows.bad);
+        rows = pf_wire_over(message, (size_t)(rows.at - message));
+        pf_blocked_get_threads(&rows, there);
+        CU_ASSERT(!rows.bad && rows.at == rows.end);
+    }
+    CU_ASSERT(messages > 1 && messages < 5);
+    struct pf_wire wire;
     wire = pf_wire_over(message, sizeof message);
     pf_blocked_put_latency(&wire, here);
     wire = pf_wire_over(message, (size_t)(wire.at - message));
@@ -282,7 +308,8 @@ static void nonsense_is_refused(void)
     CU_ASSERT_TRUE(wire.bad);
     wire = pf_wire_over(message, 64);
     pf_put_u64(&wire, 0);
-    pf_put_u32(&wire, 2); /* and only one row and a bit */
+    pf_put_u32(&wire, 2);
+    pf_put_u32(&wire, 0); /* and less than a row */
     wire = pf_wire_over(message, 64);
     pf_blocked_get_threads(&wire, blocked);
     CU_ASSERT_TRUE(wire.bad);
@@ -341,6 +368,7 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"each_thread_that_waits_counts", each_thread_that_waits_counts},
         {"sums_and_maxima", sums_and_maxima},
+        {"each_thread_has_a_histogram", each_thread_has_a_histogram},
         {"next_fault_ends_the_last_wait", next_fault_ends_the_last_wait},
         {"same_fault_again_is_one_wait", same_fault_again_is_one_wait},
         {"threads_beyond_the_table_share_a_row", threads_beyond_the_table_share_a_row},
