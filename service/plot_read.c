@@ -121,7 +121,19 @@ static void take_threads(struct pf_plot *plot, struct json_object *record)
 
 /* ---- bytes over time ------------------------------------------------------------------------- */
 
-/* The destination tells of its bytes now and then: only what is news is a point. */
+static bool is_news(const struct pf_plot *plot, const struct pf_plot_point *point)
+{
+    if (plot->point_count == 0)
+        return true;
+    const struct pf_plot_point *last = &plot->points[plot->point_count - 1];
+    return point->seconds > last->seconds &&
+           (point->bytes > last->bytes || plot->record.event == PF_EVENT_DONE);
+}
+
+/*
+ * The destination tells of its bytes now and then: only what is news is a point, and the switch,
+ * before which there can't have been any.
+ */
 static void take_point(struct pf_plot *plot, struct json_object *json)
 {
     const struct pf_record *record = &plot->record;
@@ -131,14 +143,11 @@ static void take_point(struct pf_plot *plot, struct json_object *json)
     if (seconds <= 0 || record->received_bytes < 0)
         return;
     bool runs = strcmp(record->state, "postcopy") == 0 || strcmp(record->state, "complete") == 0;
-    if (!plot->switch_s && runs)
+    bool at_switch = runs && !plot->switch_s;
+    if (at_switch)
         plot->switch_s = seconds;
     struct pf_plot_point point = {seconds, (double)record->received_bytes};
-    const struct pf_plot_point *last =
-        plot->point_count ? &plot->points[plot->point_count - 1] : NULL;
-    if (plot->point_count == PF_PLOT_POINTS_MAX || (last && point.seconds <= last->seconds))
-        return;
-    if (!last || point.bytes > last->bytes || record->event == PF_EVENT_DONE)
+    if (plot->point_count < PF_PLOT_POINTS_MAX && (at_switch || is_news(plot, &point)))
         plot->points[plot->point_count++] = point;
 }
 
