@@ -105,7 +105,9 @@ int pf_client_take_uffd(struct pf_client *client, struct pf_why *why)
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
         return pf_why(why, -errno, "its userfaultfd can't be made non-blocking: %s",
                       strerror(errno));
-    if (pf_uffd_wake(&client->uffd, NULL, PF_PAGE_SIZE) == -EINVAL)
+    /* Any address that a process may have will do: nobody need wait there. */
+    void *somewhere = (void *)((uintptr_t)1 << 32);
+    if (pf_uffd_wake(&client->uffd, somewhere, PF_PAGE_SIZE) == -EINVAL)
         return pf_why(why, -EINVAL, "its userfaultfd was never set up (UFFDIO_API)");
     return 0;
 }
