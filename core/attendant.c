@@ -10,7 +10,7 @@ static void *attendant_run(void *arg)
     while (!pf_worker_stopping(&attendant->worker)) {
         int n = pf_progress(attendant->port->lane, BUDGET);
         if (n < 0) {
-            pf_worker_fail(&attendant->worker, n, "a lane that serves the destination's reads");
+            pf_port_lose(attendant->port, n);
             break;
         }
         if (n > 0)

@@ -216,6 +216,7 @@ static int run_job(struct pf_destination *destination)
     if (error)
         return error;
     destination->ran = true;
+    pf_session_outlive_rails(session);
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_RUNNING);
     pf_state_restore(&destination->job->state, destination->blob);
     pf_job_arrive(destination->job);
@@ -232,11 +233,15 @@ static int attend(struct pf_destination *destination)
     if (error)
         return error;
     int got = pf_session_poll(session, &message);
-    if (got > 0)
+    if (got > 0 && message.type != PF_MSG_RAIL_BROKE)
         return pf_why(&session->why, -EPROTO, "the source spoke out of turn (%s)",
                       pf_message_name(message.type));
+    if (got > 0)
+        return pf_destination_lose_rail(destination, &message);
     if (got == 0 && pf_now_ns() - destination->told_ns > session->options->progress_ms * 1000000ull)
         got = pf_destination_tell_progress(destination);
+    if (got == 0)
+        got = pf_destination_attend_rails(destination);
     return got < 0 ? got : pf_session_step(session);
 }
 
@@ -297,8 +302,14 @@ static void part(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_message message;
     /* The job has all it needs: a source that is gone by now changes nothing here. */
-    if (pf_destination_tell_complete(destination) != 0 ||
-        pf_session_expect(session, PF_MSG_BYE, &message) != 0)
+    if (pf_destination_tell_complete(destination) != 0)
+        return;
+    /* Nor does a rail that broke as the last page came. */
+    do
+        if (pf_session_next(session, &message) != 0)
+            return;
+    while (message.type == PF_MSG_RAIL_BROKE);
+    if (message.type != PF_MSG_BYE)
         return;
     take_verdict(destination, &message);
     pf_session_linger(session);

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/mover.h"
+
+#include "base/clock.h"
 #include "core/gather.h"
 #include "pageferry.h"
 
@@ -40,11 +43,10 @@ static void part_done(struct pf_op *op, int status, size_t bytes)
 {
     (void)bytes;
     struct pf_part *part = pf_container_of(op, struct pf_part, op);
-    struct pf_worker *worker = &part->stage->mover->worker;
     part->stage->posted--;
     settle(part->stage);
     if (status && status != -ECANCELED)
-        pf_worker_fail(worker, status, "a write of the bulk lane failed");
+        pf_port_lose(part->stage->mover->port, status);
 }
 
 static int post_part(struct pf_outgoing *stage, unsigned part, unsigned parts, unsigned count,
@@ -70,7 +72,7 @@ static int post_part(struct pf_outgoing *stage, unsigned part, unsigned parts, u
 /* Drive the lane until the queue takes one more. */
 static int wait_for_room(struct pf_mover *mover)
 {
-    if (pf_worker_stopping(&mover->worker))
+    if (pf_worker_stopping(&mover->worker) || pf_port_lost(mover->port))
         return -ECANCELED;
     int n = pf_progress(mover->port->lane, BUDGET);
     if (n == 0)
@@ -135,7 +137,8 @@ static int post(struct pf_outgoing *stage)
 {
     struct pf_mover *mover = stage->mover;
     stage->credit = false;
-    mover->under_way++;
+    if (mover->under_way++ == 0)
+        atomic_store(&mover->waits_since, pf_now_ns());
     int error = post_directs(stage);
     if (!error)
         error = post_stage(stage);
@@ -171,6 +174,7 @@ static int take_credit(struct pf_mover *mover, const uint8_t *bytes, size_t leng
     stage->generation = (stage->generation + 1) & PF_STAGE_GENERATION_MASK;
     stage->credit = true;
     mover->under_way--;
+    atomic_store(&mover->waits_since, mover->under_way > 0 ? pf_now_ns() : 0);
     settle(stage);
     return 0;
 }
@@ -181,14 +185,14 @@ static void credit_done(struct pf_op *op, int status, size_t bytes)
     struct pf_mover *mover = receive->mover;
     if (status) {
         if (status != -ECANCELED)
-            pf_worker_fail(&mover->worker, status, "no credits can be received");
+            pf_port_lose(mover->port, status);
         return;
     }
     int error = op->has_imm ? -EPROTO : take_credit(mover, receive->bytes, bytes);
     if (error)
         pf_worker_fail(&mover->worker, error, "the destination sent a credit that was not due");
     else if ((error = post_credit_receive(receive)))
-        pf_worker_fail(&mover->worker, error, "cannot post a receive for credits");
+        pf_port_lose(mover->port, error);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -225,11 +229,13 @@ static int send_one(struct pf_mover *mover)
 static void *mover_run(void *arg)
 {
     struct pf_mover *mover = arg;
-    while (!pf_worker_stopping(&mover->worker)) {
+    while (!pf_worker_stopping(&mover->worker) && !pf_port_lost(mover->port)) {
+        pf_worker_heed(&mover->worker);
         int events = pf_progress(mover->port->lane, BUDGET);
         int sent = events < 0 ? events : send_one(mover);
         if (sent < 0) {
-            pf_worker_fail(&mover->worker, sent, "the bulk lane broke");
+            if (!pf_worker_stopping(&mover->worker))
+                pf_port_lose(mover->port, sent);
             break;
         }
         if (events > 0 || sent > 0)
@@ -336,6 +342,41 @@ int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory)
         .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
     return pf_worker_start(&mover->worker, "pf-mover", mover_run, mover);
+}
+
+/* They will be counted again. */
+static void give_back(struct pf_mover *mover, unsigned region, struct pf_run run, bool zero)
+{
+    struct pf_counters *counters = mover->session->counters;
+    size_t pages = pf_source_memory_return(mover->memory, region, run);
+    pf_count(zero ? &counters->zero_pages : &counters->normal_pages, -(uint64_t)pages);
+}
+
+/* The pages of a filling that was not placed are the others' to send; of one in parts, all of it.
+ */
+static void take_back(struct pf_outgoing *stage)
+{
+    for (unsigned i = 0; i < stage->batch.run_count; i++) {
+        const struct pf_stage_run *run = &stage->batch.runs[i];
+        struct pf_run pages = {run->first, run->in_parts ? 1 : run->pages};
+        give_back(stage->mover, run->region, pages, run->zero && !run->in_parts);
+    }
+}
+
+int pf_mover_settle(struct pf_mover *mover, struct pf_wire *due)
+{
+    for (unsigned i = 0; i < mover->stages; i++) {
+        struct pf_outgoing *stage = &mover->outgoing[i];
+        uint16_t next = pf_get_u16(due);
+        bool placed = next == ((stage->generation + 1) & PF_STAGE_GENERATION_MASK);
+        if (due->bad || (next != stage->generation && (stage->credit || !placed)))
+            return -EPROTO;
+        if (!stage->credit && !placed)
+            take_back(stage);
+    }
+    if (mover->large.begun)
+        give_back(mover, mover->large.region, (struct pf_run){mover->large.page, 1}, false);
+    return 0;
 }
 
 void pf_mover_close(struct pf_mover *mover)

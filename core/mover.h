@@ -87,6 +87,8 @@ struct pf_mover {
     struct pf_mr *mr;
     struct pf_outgoing *outgoing;
     struct pf_credit_receive *credits;
+    /* Since when the destination owes a credit, in ns; 0: it owes none. For the control thread. */
+    _Atomic uint64_t waits_since;
     unsigned under_way; /* stages whose credit is out */
 };
 
@@ -96,6 +98,11 @@ int pf_mover_post_receives(struct pf_mover *mover);
 void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key,
                   const struct pf_landing *landings);
 int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory);
+/*
+ * Its rail has broken and its thread has ended. `due` says of each stage which filling the
+ * destination would have placed next: what was filled and not placed becomes unsent. -EPROTO.
+ */
+int pf_mover_settle(struct pf_mover *mover, struct pf_wire *due);
 /* After the bulk endpoint is closed. */
 void pf_mover_close(struct pf_mover *mover);
 

@@ -24,6 +24,15 @@ static void fail(struct pf_placer *placer, int status, const char *what)
 
 /* ---- placing a stage ------------------------------------------------------------------------- */
 
+/* The number of events. */
+static int move_along(struct pf_placer *placer)
+{
+    int n = pf_progress(placer->port->lane, BUDGET);
+    if (n < 0)
+        pf_port_lose(placer->port, n);
+    return n;
+}
+
 static const struct pf_arriving *region_of(const struct pf_placer *placer,
                                            const struct pf_stage_run *run)
 {
@@ -72,10 +81,10 @@ static int place_run(struct pf_placer *placer, const struct pf_placing *run)
         if (pf_worker_stopping(&placer->worker))
             return -ECANCELED;
         int error = pf_arrival_place_gated(placer->arrival, &piece);
-        if (!error && left > step)
-            error = pf_progress(placer->port->lane, BUDGET);
-        if (error < 0)
+        if (error)
             return error;
+        if (left > step)
+            move_along(placer);
     }
     return 0;
 }
@@ -129,13 +138,13 @@ static void credit_done(struct pf_op *op, int status, size_t bytes)
     struct pf_incoming *stage = pf_container_of(op, struct pf_incoming, op);
     stage->sending = false;
     if (status && status != -ECANCELED)
-        fail(stage->placer, status, "a credit could not be sent");
+        pf_port_lose(stage->placer->port, status);
 }
 
 /* Drive the lane until the credit of the stage's last filling has left and one more fits. */
 static int wait_for_room(struct pf_placer *placer)
 {
-    if (pf_worker_stopping(&placer->worker))
+    if (pf_worker_stopping(&placer->worker) || pf_port_lost(placer->port))
         return -ECANCELED;
     int n = pf_progress(placer->port->lane, BUDGET);
     if (n == 0)
@@ -143,7 +152,7 @@ static int wait_for_room(struct pf_placer *placer)
     return n < 0 ? n : 0;
 }
 
-static int give_credit(struct pf_incoming *stage)
+static int send_credit(struct pf_incoming *stage, uint16_t generation)
 {
     struct pf_placer *placer = stage->placer;
     while (stage->sending) {
@@ -154,9 +163,7 @@ static int give_credit(struct pf_incoming *stage)
     struct pf_wire wire = pf_wire_over(stage->credit, PF_CREDIT_BYTES);
     pf_put_u32(&wire, PF_PROTOCOL_MAGIC);
     pf_put_u16(&wire, (uint16_t)stage->index);
-    pf_put_u16(&wire, stage->generation);
-    stage->generation = (stage->generation + 1) & PF_STAGE_GENERATION_MASK;
-    stage->parts = 0;
+    pf_put_u16(&wire, generation);
     struct pf_sge sge = {placer->buffers_mr, stage->credit, PF_CREDIT_BYTES};
     int error;
     while ((error = pf_send(placer->port->endpoint, &sge, 1, &stage->op)) == -EAGAIN) {
@@ -166,6 +173,17 @@ static int give_credit(struct pf_incoming *stage)
     }
     stage->sending = error == 0;
     return error;
+}
+
+/* The filling is placed, whether the source hears it this way or, of a broken rail, another. */
+static void give_credit(struct pf_incoming *stage)
+{
+    uint16_t placed = stage->generation;
+    stage->generation = (stage->generation + 1) & PF_STAGE_GENERATION_MASK;
+    stage->parts = 0;
+    int error = pf_port_lost(stage->placer->port) ? 0 : send_credit(stage, placed);
+    if (error && error != -ECANCELED)
+        pf_port_lose(stage->placer->port, error);
 }
 
 /* ---- what arrives ---------------------------------------------------------------------------- */
@@ -199,14 +217,14 @@ static void part_done(struct pf_op *op, int status, size_t bytes)
     struct pf_placer *placer = receive->placer;
     if (status) {
         if (status != -ECANCELED)
-            fail(placer, status, "the bulk lane broke");
+            pf_port_lose(placer->port, status);
         return;
     }
     int error = op->has_imm ? take_part(placer, op->imm) : -EPROTO;
     if (error)
         fail(placer, error, "the source filled a stage it has no credit for");
-    else if ((error = post_receive(receive)))
-        fail(placer, error, "cannot post a receive on the bulk lane");
+    else if (placer->port->endpoint && (error = post_receive(receive)))
+        pf_port_lose(placer->port, error);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -221,20 +239,36 @@ static int place_one(struct pf_placer *placer)
     int error = place_runs(stage);
     if (error == -ECANCELED)
         return error; /* asked to stop, or the fault thread has ended and says why */
-    if (error)
+    if (error) {
         fail(placer, error, "the pages of a stage could not be placed");
-    else if ((error = give_credit(stage)))
-        fail(placer, error, "a credit could not be given back");
-    return error ? error : 1;
+        return error;
+    }
+    give_credit(stage);
+    return 1;
+}
+
+/*
+ * The rail has broken. What is in its stages whole is good; nothing else may land from here on,
+ * since other rails will carry the rest.
+ */
+static void drain(struct pf_placer *placer)
+{
+    pf_port_hang_up(placer->port);
+    int placed;
+    do
+        placed = place_one(placer);
+    while (placed > 0);
+    atomic_store(&placer->drained, placed == 0);
+    pf_session_wake(placer->session);
 }
 
 static void *placer_run(void *arg)
 {
     struct pf_placer *placer = arg;
-    while (!pf_worker_stopping(&placer->worker) && !atomic_load(&placer->worker.status)) {
-        int events = pf_progress(placer->port->lane, BUDGET);
-        if (events < 0) {
-            fail(placer, events, "the bulk lane broke");
+    while (!pf_worker_stopping(&placer->worker) && !pf_worker_failed(&placer->worker)) {
+        int events = move_along(placer);
+        if (pf_port_lost(placer->port)) {
+            drain(placer);
             break;
         }
         int placed = place_one(placer);
@@ -335,6 +369,12 @@ int pf_placer_start(struct pf_placer *placer)
         .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
     return pf_worker_start(&placer->worker, "pf-placer", placer_run, placer);
+}
+
+void pf_placer_report(const struct pf_placer *placer, struct pf_wire *due)
+{
+    for (unsigned i = 0; i < placer->stages; i++)
+        pf_put_u16(due, placer->incoming[i].generation);
 }
 
 void pf_placer_close(struct pf_placer *placer)

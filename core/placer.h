@@ -39,6 +39,7 @@ struct pf_placer {
     struct pf_port *port; /* the bulk lane of its rail */
     struct pf_arrival *arrival;
     struct pf_idle idle;
+    atomic_bool drained; /* its rail has broken, what had come whole is placed, it has ended */
     unsigned stages;
     size_t stage_size;
     unsigned receive_count;
@@ -55,6 +56,8 @@ int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigne
                    struct pf_arrival *arrival);
 int pf_placer_post_receives(struct pf_placer *placer);
 int pf_placer_start(struct pf_placer *placer);
+/* Of a drained one: the filling that would have been next, of each stage. */
+void pf_placer_report(const struct pf_placer *placer, struct pf_wire *due);
 /* After the bulk endpoint is closed. */
 void pf_placer_close(struct pf_placer *placer);
 

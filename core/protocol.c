@@ -32,14 +32,30 @@ int pf_greeting_unpack(const void *data, size_t len, struct pf_greeting *greetin
 }
 
 static const char *const message_names[PF_MSG_TYPE_END] = {
-    [PF_MSG_ACK] = "ack",           [PF_MSG_ERROR] = "error",     [PF_MSG_PING] = "ping",
-    [PF_MSG_HELLO] = "hello",       [PF_MSG_REGION] = "region",   [PF_MSG_STATES] = "states",
-    [PF_MSG_ACCEPTED] = "accepted", [PF_MSG_ARENA] = "arena",     [PF_MSG_UNSENT] = "unsent",
-    [PF_MSG_STATE] = "state",       [PF_MSG_LISTEN] = "listen",   [PF_MSG_LISTENING] = "listening",
-    [PF_MSG_RUN] = "run",           [PF_MSG_RUNNING] = "running", [PF_MSG_PROGRESS] = "progress",
-    [PF_MSG_COMPLETE] = "complete", [PF_MSG_BYE] = "bye",         [PF_MSG_THREADS] = "threads",
-    [PF_MSG_LATENCY] = "latency",   [PF_MSG_KEYS] = "keys",       [PF_MSG_LANDING] = "landing",
+    [PF_MSG_ACK] = "ack",
+    [PF_MSG_ERROR] = "error",
+    [PF_MSG_PING] = "ping",
+    [PF_MSG_HELLO] = "hello",
+    [PF_MSG_REGION] = "region",
+    [PF_MSG_STATES] = "states",
+    [PF_MSG_ACCEPTED] = "accepted",
+    [PF_MSG_ARENA] = "arena",
+    [PF_MSG_UNSENT] = "unsent",
+    [PF_MSG_STATE] = "state",
+    [PF_MSG_LISTEN] = "listen",
+    [PF_MSG_LISTENING] = "listening",
+    [PF_MSG_RUN] = "run",
+    [PF_MSG_RUNNING] = "running",
+    [PF_MSG_PROGRESS] = "progress",
+    [PF_MSG_COMPLETE] = "complete",
+    [PF_MSG_BYE] = "bye",
+    [PF_MSG_THREADS] = "threads",
+    [PF_MSG_LATENCY] = "latency",
+    [PF_MSG_KEYS] = "keys",
+    [PF_MSG_LANDING] = "landing",
     [PF_MSG_RECEIVED] = "received",
+    [PF_MSG_RAIL_BROKE] = "rail broke",
+    [PF_MSG_RAIL_SETTLED] = "rail settled",
 };
 
 const char *pf_message_name(unsigned type)

@@ -38,28 +38,30 @@ int pf_greeting_unpack(const void *data, size_t len, struct pf_greeting *greetin
 
 /* S: sent by the source, D: by the destination. */
 enum pf_message_type {
-    PF_MSG_ACK = 1,   /* both: nothing but the header's count of messages handled */
-    PF_MSG_ERROR,     /* both: the session ends; code, sentence */
-    PF_MSG_PING,      /* both: still here */
-    PF_MSG_HELLO,     /* S: job name, number of regions and of state pieces, bytes, rails, flags */
-    PF_MSG_REGION,    /* S: one region: id, name, bytes, page size, flags, address, populated */
-    PF_MSG_STATES,    /* S: the lengths of the state pieces */
-    PF_MSG_ACCEPTED,  /* D: all of it fits */
-    PF_MSG_ARENA,     /* D: where slots and stages are, and their keys */
-    PF_MSG_UNSENT,    /* S: runs of pages of one region that are yet to come */
-    PF_MSG_STATE,     /* S: part of the state blob */
-    PF_MSG_LISTEN,    /* S: that was all: empty the regions and arm the faults */
-    PF_MSG_LISTENING, /* D: done */
-    PF_MSG_RUN,       /* S: the job is yours */
-    PF_MSG_RUNNING,   /* D: it runs */
-    PF_MSG_PROGRESS,  /* D: counters */
-    PF_MSG_COMPLETE,  /* D: every page is here */
-    PF_MSG_BYE,       /* S: heard it; hanging up */
-    PF_MSG_THREADS,   /* D: how long each thread of the job was blocked; before COMPLETE */
-    PF_MSG_LATENCY,   /* D: a histogram of all these waits; before COMPLETE */
-    PF_MSG_KEYS,      /* S: where unsent pages can be read, before STATE; only if it is pulled */
-    PF_MSG_LANDING,   /* D: before ARENA: a region is placed in place: where, and its keys */
-    PF_MSG_RECEIVED,  /* D: chunks of a region that have been received whole, if asked to tell */
+    PF_MSG_ACK = 1,    /* both: nothing but the header's count of messages handled */
+    PF_MSG_ERROR,      /* both: the session ends; code, sentence */
+    PF_MSG_PING,       /* both: still here */
+    PF_MSG_HELLO,      /* S: job name, number of regions and of state pieces, bytes, rails, flags */
+    PF_MSG_REGION,     /* S: one region: id, name, bytes, page size, flags, address, populated */
+    PF_MSG_STATES,     /* S: the lengths of the state pieces */
+    PF_MSG_ACCEPTED,   /* D: all of it fits */
+    PF_MSG_ARENA,      /* D: where slots and stages are, and their keys */
+    PF_MSG_UNSENT,     /* S: runs of pages of one region that are yet to come */
+    PF_MSG_STATE,      /* S: part of the state blob */
+    PF_MSG_LISTEN,     /* S: that was all: empty the regions and arm the faults */
+    PF_MSG_LISTENING,  /* D: done */
+    PF_MSG_RUN,        /* S: the job is yours */
+    PF_MSG_RUNNING,    /* D: it runs */
+    PF_MSG_PROGRESS,   /* D: counters */
+    PF_MSG_COMPLETE,   /* D: every page is here */
+    PF_MSG_BYE,        /* S: heard it; hanging up */
+    PF_MSG_THREADS,    /* D: how long each thread of the job was blocked; before COMPLETE */
+    PF_MSG_LATENCY,    /* D: a histogram of all these waits; before COMPLETE */
+    PF_MSG_KEYS,       /* S: where unsent pages can be read, before STATE; only if it is pulled */
+    PF_MSG_LANDING,    /* D: before ARENA: a region is placed in place: where, and its keys */
+    PF_MSG_RECEIVED,   /* D: chunks of a region that have been received whole, if asked to tell */
+    PF_MSG_RAIL_BROKE, /* S: a rail is of no use any more */
+    PF_MSG_RAIL_SETTLED, /* D: what of it has been placed; nothing of it lands any more */
     PF_MSG_TYPE_END
 };
 

@@ -21,18 +21,19 @@ enum { BUDGET = 8, PIECE_BYTES = 64 * 1024, PIECES_MAX = 256 };
 static void piece_read(struct pf_op *op, int status, size_t bytes)
 {
     struct pf_pull *piece = pf_container_of(op, struct pf_pull, op);
+    piece->posted = status != 0;
     if (status == 0) {
         pf_count(&piece->puller->session->counters->sent_bytes, bytes);
         pf_list_append(&piece->puller->arrived, &piece->link);
     } else if (status != -ECANCELED) {
-        pf_worker_fail(&piece->puller->worker, status, "pages could not be read from the source");
+        pf_port_lose(piece->puller->port, status);
     }
 }
 
 /* Drive the lane until the queue takes one more. */
 static int wait_for_room(struct pf_puller *puller)
 {
-    if (pf_worker_stopping(&puller->worker))
+    if (pf_worker_stopping(&puller->worker) || pf_port_lost(puller->port))
         return -ECANCELED;
     int n = pf_progress(puller->port->lane, BUDGET);
     if (n == 0)
@@ -48,6 +49,7 @@ static int post(struct pf_pull *piece)
     struct pf_sge sge = {puller->mr, piece->memory, piece->run.pages << shift};
     int error;
     puller->under_way++;
+    piece->posted = true;
     while ((error = pf_read(puller->port->endpoint, &sge, 1, place.address,
                             &place.extent->bulk[puller->port->rail], &piece->op)) == -EAGAIN) {
         error = wait_for_room(puller);
@@ -155,15 +157,42 @@ static int look(struct pf_puller *puller)
 {
     int events = pf_progress(puller->port->lane, BUDGET);
     int posted = events < 0 ? events : read_all(puller);
-    int placed = posted < 0 ? posted : place_one(puller);
+    if (posted < 0) {
+        if (!pf_worker_stopping(&puller->worker))
+            pf_port_lose(puller->port, posted);
+        return 0;
+    }
+    int placed = place_one(puller);
     return placed < 0 ? placed : events + posted + placed;
+}
+
+/* The rail has broken: what was read is good, the others read what was not. */
+static void drain(struct pf_puller *puller)
+{
+    pf_port_hang_up(puller->port);
+    int placed;
+    do
+        placed = place_one(puller);
+    while (placed > 0);
+    for (unsigned i = 0; i < puller->count; i++) {
+        const struct pf_pull *piece = &puller->pulls[i];
+        if (piece->posted)
+            pf_pageset_add_run(&puller->fetch->regions[piece->region].unsent, piece->run);
+    }
+    atomic_store(&puller->drained, placed == 0);
+    pf_session_wake(puller->session);
 }
 
 static void *puller_run(void *arg)
 {
     struct pf_puller *puller = arg;
-    while (!pf_worker_stopping(&puller->worker) && !atomic_load(&puller->worker.status)) {
+    while (!pf_worker_stopping(&puller->worker) && !pf_worker_failed(&puller->worker)) {
+        pf_worker_heed(&puller->worker);
         int done = look(puller);
+        if (pf_port_lost(puller->port)) {
+            drain(puller);
+            break;
+        }
         if (done == -ECANCELED)
             break; /* asked to stop, or the fault thread has ended and says why */
         if (done < 0)

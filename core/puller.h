@@ -19,6 +19,7 @@ struct pf_pull {
     struct pf_puller *puller;
     struct pf_list link; /* on `free`, or on `arrived` */
     char *memory;
+    bool posted;
     unsigned region;
     struct pf_run run;
 };
@@ -32,6 +33,7 @@ struct pf_puller {
     struct pf_background background;
     bool wanted; /* the source wants pages to come in the background */
     struct pf_idle idle;
+    atomic_bool drained; /* its rail has broken, what was read is placed, it has ended */
     unsigned count;
     size_t piece_bytes;
     struct pf_pull *pulls;

@@ -46,10 +46,17 @@ static void port_closed(void *ctx, struct pf_endpoint *endpoint, int status, con
     if (status == 0)
         status = -ECONNRESET;
     /* The urgent and bulk lanes have threads of their own: they may not write session->why. */
-    if (port->session->lanes_driven && !port->session->ended)
+    bool outlived = port->role == PF_ROLE_BULK && port->session->outlives;
+    if (port->session->lanes_driven && !port->session->ended && !outlived)
         status = rejection(port, status, data, len);
-    atomic_store(&port->status, status);
-    pf_session_wake(port->session);
+    pf_port_lose(port, status);
+}
+
+void pf_port_lose(struct pf_port *port, int status)
+{
+    int well = 0;
+    if (atomic_compare_exchange_strong(&port->status, &well, status))
+        pf_session_wake(port->session);
 }
 
 struct pf_endpoint_attr pf_port_attr(struct pf_port *port, unsigned sends, unsigned receives,

@@ -27,10 +27,17 @@ struct pf_port {
     atomic_int status;
 };
 
+enum pf_rail_state {
+    PF_RAIL_UP,
+    PF_RAIL_BROKEN,  /* its connection is lost, what becomes of its pages is being settled */
+    PF_RAIL_SETTLED, /* they have arrived, or the other rails carry them */
+};
+
 struct pf_rail {
     char uri[PF_URI_MAX]; /* the peer's, or where we listen */
     struct pf_device *device;
     struct pf_placement placement; /* where its threads and buffers go */
+    enum pf_rail_state state;      /* the control thread's */
     struct pf_port bulk;
     struct pf_port door; /* destination, but for the first rail: the lane that its listener is on */
 };
@@ -52,6 +59,17 @@ int pf_port_open(struct pf_port *port, struct pf_device *device);
 /* The endpoint attributes for a port: events that keep the port's state, queue depths. */
 struct pf_endpoint_attr pf_port_attr(struct pf_port *port, unsigned sends, unsigned receives,
                                      size_t receive_size);
+
+/*
+ * The connection is of no use any more: remember the first reason and wake the control thread. Any
+ * thread.
+ */
+void pf_port_lose(struct pf_port *port, int status);
+
+static inline bool pf_port_lost(struct pf_port *port)
+{
+    return atomic_load(&port->status) != 0;
+}
 
 /* Close the connection: no write of the peer lands any more. The lane's owner only. */
 void pf_port_hang_up(struct pf_port *port);

@@ -2,6 +2,7 @@
 #include "core/session.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "core/worker.h"
 #include "pageferry.h"
 
@@ -49,8 +50,10 @@ static void init_ports(struct pf_session *session)
 {
     pf_port_init(&session->control, session, PF_ROLE_CONTROL, 0);
     pf_port_init(&session->urgent, session, PF_ROLE_URGENT, 0);
-    for (unsigned i = 0; i < session->rails_open; i++)
+    for (unsigned i = 0; i < session->rails_open; i++) {
+        session->rails[i].state = PF_RAIL_UP;
         pf_port_init(&session->rails[i].bulk, session, PF_ROLE_BULK, i);
+    }
 }
 
 /* The lanes that each session has anew, and the channel on the one that stays. */
@@ -125,7 +128,7 @@ int pf_session_renew(struct pf_session *session)
     init_ports(session);
     session->control.lane = control;
     session->lanes_driven = true;
-    session->ended = session->peer_gave_up = false;
+    session->ended = session->peer_gave_up = session->outlives = false;
     session->worker_count = 0; /* the last session's threads have ended */
     session->why = (struct pf_why){""};
     return open_connections(session);
@@ -175,12 +178,24 @@ static int drive_lanes(struct pf_session *session)
     pf_session_ports(session, ports);
     for (unsigned i = 0; i < session->idle.lane_count; i++) {
         int n = pf_progress(session->idle.lanes[i], BUDGET);
-        if (n < 0)
+        if (n < 0 && session->outlives && ports[i]->role == PF_ROLE_BULK)
+            pf_port_lose(ports[i], n);
+        else if (n < 0)
             return pf_why(&session->why, n, "the %s lane broke: %s", pf_role_name(ports[i]->role),
                           ferry_strerror(n));
+        if (n < 0)
+            continue;
         events += n;
     }
     return events;
+}
+
+static bool every_rail_broke(struct pf_session *session)
+{
+    for (unsigned i = 0; i < session->rail_count; i++)
+        if (!pf_port_lost(&session->rails[i].bulk))
+            return false;
+    return true;
 }
 
 /* The first failure among the connections; a hang-up after the end is none. */
@@ -192,6 +207,8 @@ static int port_failure(struct pf_session *session)
         return 0;
     for (unsigned i = 0; i < count; i++) {
         int status = atomic_load(&ports[i]->status);
+        if (ports[i]->role == PF_ROLE_BULK && session->outlives && !every_rail_broke(session))
+            continue;
         /* What the peer said before it hung up comes first: it may be the reason. */
         if (status &&
             (ports[i]->role != PF_ROLE_CONTROL || pf_list_empty(&session->channel.arrived)))
@@ -201,6 +218,33 @@ static int port_failure(struct pf_session *session)
                                 pf_role_name(ports[i]->role), ferry_strerror(status));
     }
     return 0;
+}
+
+void pf_session_outlive_rails(struct pf_session *session)
+{
+    session->outlives = session->rail_count > 1; /* the last one is never outlived */
+}
+
+unsigned pf_session_rails_up(const struct pf_session *session)
+{
+    unsigned up = 0;
+    for (unsigned i = 0; i < session->rail_count; i++)
+        up += session->rails[i].state == PF_RAIL_UP;
+    return up;
+}
+
+int pf_session_broken_rail(struct pf_session *session)
+{
+    for (unsigned i = 0; session->outlives && i < session->rail_count; i++) {
+        struct pf_rail *rail = &session->rails[i];
+        int status = atomic_load(&rail->bulk.status);
+        if (status == 0 || rail->state != PF_RAIL_UP)
+            continue;
+        rail->state = PF_RAIL_BROKEN;
+        pf_warn("rail %u (%s) broke: %s", i, rail->uri, ferry_strerror(status));
+        return (int)i;
+    }
+    return -1;
 }
 
 static int thread_failure(struct pf_session *session)

@@ -31,12 +31,13 @@ struct pf_session {
     uint64_t id;                               /* random, names the session to the peer */
     struct pf_worker *workers[PF_WORKERS_MAX]; /* those initialised, for their failures */
     unsigned worker_count;
-    int wake_fd;                   /* eventfd: something for the control thread to look at */
-    bool lanes_driven;             /* the control thread drives urgent and bulk too */
-    bool for_listen;               /* a destination */
-    bool pull;                     /* --fetch read: the destination reads the pages */
-    bool peer_gave_up;             /* it has sent an error */
-    bool ended;                    /* the peer may hang up now: that is no failure */
+    int wake_fd;       /* eventfd: something for the control thread to look at */
+    bool lanes_driven; /* the control thread drives urgent and bulk too */
+    bool for_listen;   /* a destination */
+    bool pull;         /* --fetch read: the destination reads the pages */
+    bool peer_gave_up; /* it has sent an error */
+    bool ended;        /* the peer may hang up now: that is no failure */
+    bool outlives;     /* the job is the destination's: a rail may break as long as one is up */
     struct pf_placement placement; /* where the engine's threads go */
     atomic_bool *cancel;
     struct pf_why why; /* why the session failed */
@@ -86,6 +87,21 @@ int pf_session_step(struct pf_session *session);
 
 /* What has failed so far, a thread or a connection: 0 or -errno, and session->why. */
 int pf_session_failure(struct pf_session *session);
+
+/*
+ * From here on a rail that breaks is no failure of the session, but who calls this has to look
+ * for broken ones. The last rail, the urgent and the control connection are a failure still.
+ */
+void pf_session_outlive_rails(struct pf_session *session);
+
+/* How many rails are up. */
+unsigned pf_session_rails_up(const struct pf_session *session);
+
+/*
+ * The number of a rail that has broken since the last call, or -1. A warning says what happened.
+ * Never before pf_session_outlive_rails().
+ */
+int pf_session_broken_rail(struct pf_session *session);
 
 /* Tell the control thread to look. Any thread. */
 void pf_session_wake(struct pf_session *session);

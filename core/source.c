@@ -270,6 +270,7 @@ static int listen_and_run(struct pf_source *source)
         error = pf_job_commit(source->job, &session->why);
     if (error)
         return error;
+    pf_session_outlive_rails(session);
     error = pf_session_commit(session, PF_MSG_RUN, &payload);
     if (error)
         return error; /* it was not posted: the destination can't have heard it */
@@ -301,6 +302,8 @@ static int take_report(struct pf_source *source, struct pf_message *message)
     struct pf_session *session = &source->session;
     if (message->type == PF_MSG_PROGRESS)
         return take_progress(source, message);
+    if (message->type == PF_MSG_RAIL_SETTLED)
+        return pf_source_settle_rail(source, message);
     if (message->type == PF_MSG_THREADS)
         pf_blocked_get_threads(&message->payload, &source->job->blocked);
     else if (message->type == PF_MSG_LATENCY)
@@ -330,6 +333,8 @@ static int follow(struct pf_source *source)
             error = take_report(source, &message);
         else
             error = got < 0 ? got : pf_session_step(session);
+        if (!error)
+            error = pf_source_attend_rails(source);
         if (error)
             return error;
     }

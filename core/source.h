@@ -40,6 +40,12 @@ int pf_source_connect(struct pf_source *source);
 /* After ACCEPTED: connect the urgent lane and the rails. */
 int pf_source_open_lanes(struct pf_source *source);
 
+/* After the switch: tell the destination of rails that have broken. */
+int pf_source_attend_rails(struct pf_source *source);
+
+/* The destination's word on a broken rail: what of it was not placed is the others' to send. */
+int pf_source_settle_rail(struct pf_source *source, struct pf_message *message);
+
 /* Take the destination's word where slots and stages are. */
 int pf_source_take_aim(struct pf_source *source);
 

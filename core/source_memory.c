@@ -187,10 +187,11 @@ uint64_t pf_source_memory_unsent(struct pf_source_memory *memory)
     return bytes;
 }
 
-void pf_source_memory_return(struct pf_source_memory *memory, unsigned region, struct pf_run run)
+size_t pf_source_memory_return(struct pf_source_memory *memory, unsigned region, struct pf_run run)
 {
-    pf_pageset_add_run(&memory->regions[region].unsent, run);
+    size_t returned = pf_pageset_add_run(&memory->regions[region].unsent, run);
     atomic_fetch_add(&memory->returns, 1);
+    return returned;
 }
 
 /* Register one stretch of a chunk; false if the device refuses. */

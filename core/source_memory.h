@@ -78,8 +78,8 @@ int pf_check_memlock(uint64_t needed, struct pf_why *why);
 
 uint64_t pf_source_memory_unsent(struct pf_source_memory *memory);
 
-/* Pages that were claimed and have not arrived are unsent again. Any thread. */
-void pf_source_memory_return(struct pf_source_memory *memory, unsigned region, struct pf_run run);
+/* Pages that were claimed and have not arrived are unsent again; how many. Any thread. */
+size_t pf_source_memory_return(struct pf_source_memory *memory, unsigned region, struct pf_run run);
 
 /*
  * Register the chunk that holds a page with a rail's device, if it isn't yet. Any thread; that of

@@ -61,6 +61,13 @@ void pf_worker_be_quick(void)
         syscall(SYS_sched_setattr, 0, &attr, 0);
 }
 
+void pf_worker_nudge(struct pf_worker *worker)
+{
+    atomic_store(&worker->nudged, true);
+    ssize_t written = write(worker->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)written;
+}
+
 void pf_worker_stop(struct pf_worker *worker)
 {
     if (worker->started) {

@@ -6,12 +6,13 @@
 #include "core/session.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 struct pf_worker {
     pthread_t thread;
     bool started;
-    int stop_fd; /* eventfd, readable when the thread is to end */
-    atomic_bool stop;
+    int stop_fd; /* eventfd, readable when the thread is to end or to look */
+    atomic_bool stop, nudged;
     atomic_int status; /* the thread's failure, or 0 */
     struct pf_session *session;
     struct pf_why why; /* read after pf_worker_stop(), or once status is set */
@@ -34,6 +35,18 @@ int pf_worker_start(struct pf_worker *worker, const char *name, void *(*run)(voi
  * its share of the CPU stays the same. Older kernels ignore it.
  */
 void pf_worker_be_quick(void);
+
+/* Wake it from its sleep, to look for what is new. Any thread, while it runs. */
+void pf_worker_nudge(struct pf_worker *worker);
+
+/* For the thread itself, before it looks: take the nudge, so that it can sleep again. */
+static inline void pf_worker_heed(struct pf_worker *worker)
+{
+    uint64_t count;
+    if (atomic_load_explicit(&worker->nudged, memory_order_relaxed) &&
+        atomic_exchange(&worker->nudged, false))
+        (void)!read(worker->stop_fd, &count, sizeof count);
+}
 
 /* Ask it to end and wait. Harmless if it never started. */
 void pf_worker_stop(struct pf_worker *worker);

@@ -33,6 +33,17 @@ void rig_fault_uri(char out[RIG_URI], const char *uri, unsigned at, const char *
     snprintf(out, RIG_URI, "fault+%s%cat=%u&do=%s", uri, strchr(uri, '?') ? '&' : '?', at, kind);
 }
 
+void rig_fault_rail(char out[RIG_URI], const char *uris, unsigned rail, unsigned at,
+                    const char *kind)
+{
+    struct pf_uri_list list;
+    char broken[RIG_URI];
+    CU_ASSERT_EQUAL_FATAL(pf_uri_list_parse(uris, &list, NULL), 0);
+    rig_fault_uri(broken, list.uris[rail], at, kind);
+    snprintf(list.uris[rail], sizeof list.uris[rail], "%s", broken);
+    CU_ASSERT_EQUAL_FATAL(pf_uri_list_format(&list, out, RIG_URI), 0);
+}
+
 /* ---- the bodies' side ------------------------------------------------------------------------ */
 
 void rig_say(struct rig_side *side, const char *format, ...)
@@ -68,11 +79,19 @@ void rig_open(struct rig_side *side)
 static void announce(void *ctx, const char *uri)
 {
     struct rig_side *side = ctx;
-    char plain[RIG_URI];
-    snprintf(plain, sizeof plain, "%s", strncmp(uri, "fault+", 6) == 0 ? uri + 6 : uri);
-    char *query = strstr(plain, "at=");
-    if (query)
-        query[-1] = '\0';
+    struct pf_uri_list list;
+    char plain[PF_URI_LIST_MAX];
+    if (pf_uri_list_parse(uri, &list, NULL) != 0)
+        _exit(95);
+    for (unsigned i = 0; i < list.count; i++) {
+        char *one = list.uris[i];
+        if (strncmp(one, "fault+", 6) == 0)
+            memmove(one, one + 6, strlen(one + 6) + 1);
+        char *query = strstr(one, "at=");
+        if (query)
+            query[-1] = '\0';
+    }
+    pf_uri_list_format(&list, plain, sizeof plain);
     rig_say(side, "uri %s", plain);
 }
 
@@ -293,7 +312,7 @@ void rig_begin(struct rig_run *run, const struct rig_setup *setup)
     side.destination = false;
     side.options = setup->source_options;
     if (setup->source_at)
-        rig_fault_uri(side.uri, uri, setup->source_at, setup->kind);
+        rig_fault_rail(side.uri, uri, setup->source_rail, setup->source_at, setup->kind);
     else
         snprintf(side.uri, sizeof side.uri, "%s", uri);
     rig_launch(&run->source, &side);

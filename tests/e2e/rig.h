@@ -56,6 +56,9 @@ bool rig_choose(const char *uri);
 const char *rig_target(void);
 /* The target wrapped so that operation `at` of a device goes wrong: "fail", "cut", "drop". */
 void rig_fault_uri(char out[RIG_URI], const char *uri, unsigned at, const char *kind);
+/* The same of one URI in a list. */
+void rig_fault_rail(char out[RIG_URI], const char *uris, unsigned rail, unsigned at,
+                    const char *kind);
 
 /* ---- for bodies */
 
@@ -104,9 +107,10 @@ struct rig_setup {
     const void *ctx;
     const char *const *source_options;
     const char *const *destination_options;
-    const char *listen; /* NULL: the target */
-    unsigned source_at; /* the operation of the source's device that goes wrong; 0: none */
-    const char *kind;   /* how */
+    const char *listen;   /* NULL: the target */
+    unsigned source_at;   /* the operation of the source's device that goes wrong; 0: none */
+    unsigned source_rail; /* which of its devices */
+    const char *kind;     /* how */
     bool persistent;
 };
 

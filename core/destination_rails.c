@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the destination does about a rail that breaks after the switch: its thread hangs up, so that
+ * nothing of it lands any more, and places what had come whole; then the source is told what that
+ * was, and other rails carry the rest.
+ */
+#include "core/destination.h"
+
+static struct pf_worker *worker_of(struct pf_destination *destination, unsigned rail)
+{
+    return destination->session.pull ? &destination->pullers[rail].worker
+                                     : &destination->placers[rail].worker;
+}
+
+static bool is_drained(struct pf_destination *destination, unsigned rail)
+{
+    return atomic_load(destination->session.pull ? &destination->pullers[rail].drained
+                                                 : &destination->placers[rail].drained);
+}
+
+static int tell_settled(struct pf_destination *destination, unsigned rail)
+{
+    struct pf_session *session = &destination->session;
+    struct pf_wire payload;
+    int error = pf_session_begin(session, &payload);
+    if (error)
+        return error;
+    pf_put_u32(&payload, rail);
+    if (!session->pull)
+        pf_placer_report(&destination->placers[rail], &payload);
+    return pf_session_commit(session, PF_MSG_RAIL_SETTLED, &payload);
+}
+
+/* In pull mode the rest is ours to read: the other pullers may sleep, having read all there was. */
+static void wake_pullers(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    for (unsigned i = 0; i < session->rail_count && session->pull; i++)
+        if (session->rails[i].state == PF_RAIL_UP)
+            pf_worker_nudge(&destination->pullers[i].worker);
+}
+
+int pf_destination_attend_rails(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    int broken;
+    int error = 0;
+    while ((broken = pf_session_broken_rail(session)) >= 0)
+        pf_worker_nudge(worker_of(destination, (unsigned)broken)); /* it may sleep */
+    for (unsigned i = 0; i < session->rail_count && !error; i++) {
+        struct pf_rail *rail = &session->rails[i];
+        if (rail->state != PF_RAIL_BROKEN || !is_drained(destination, i))
+            continue;
+        pf_worker_stop(worker_of(destination, i));
+        rail->state = PF_RAIL_SETTLED;
+        error = tell_settled(destination, i);
+        wake_pullers(destination);
+    }
+    return error;
+}
+
+int pf_destination_lose_rail(struct pf_destination *destination, struct pf_message *message)
+{
+    struct pf_session *session = &destination->session;
+    uint32_t index = pf_get_u32(&message->payload);
+    int error = pf_session_check(session, message);
+    if (error)
+        return error;
+    if (!session->outlives || index >= session->rail_count)
+        return pf_why(&session->why, -EPROTO, "the source lost a rail that there is not");
+    /* Of one that was lost here, too, it may hear at the same time. */
+    pf_port_lose(&session->rails[index].bulk, -ECONNRESET);
+    return 0;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * e2e_rails URI,URI [TESTNAME]: migrations over two rails, one of which breaks at its device's
+ * operation 1, 2, 3, ... until none breaks any more. Before the switch the job stays where it is;
+ * afterwards it goes on at the destination with all of its memory as long as control, requests and
+ * one rail are left.
+ */
+#include "tests/e2e/rules.h"
+
+#include <stdlib.h>
+
+enum {
+    PAGES = 96,
+    STEPS = 4,
+    MOVE_AT = 2,
+    STRIDE = RULES_SANITIZED ? 7 : 1,
+    OPERATIONS_MAX = 500,
+};
+
+/* Small stages: each rail sends several. */
+static const char *const options[] = {"slots",        "3", "stages", "2", "stage-size", "16K",
+                                      "peer-timeout", "8", NULL};
+/* What is dropped is missed by nobody but who waits for it. */
+static const char *const impatient[] = {"slots",        "3", "stages", "2", "stage-size", "16K",
+                                        "peer-timeout", "1", NULL};
+
+static void await_all(struct rig_side *side, struct grid *grid)
+{
+    (void)grid;
+    grid_await_complete(side);
+}
+
+/* The job touches pages as they come: requests and the rails share the work. */
+static const struct grid_play working = {PAGES, STEPS, MOVE_AT, .declared = NULL};
+/* It waits for all of them: the rails do it alone. */
+static const struct grid_play waiting = {PAGES, STEPS, MOVE_AT, .arrived = await_all};
+
+struct plan {
+    unsigned rail; /* the one whose device fails */
+    bool at_source;
+    const char *kind;
+    const struct grid_play *play;
+    const char *const *options;
+    unsigned stride;
+    bool may_lose; /* the device carries control and requests, too */
+};
+
+static bool answered(const struct rig_process *process)
+{
+    return process->status == 0 && rig_times_said(process, "answer") == 1 &&
+           rig_number(process, "answer") == grid_expected(PAGES, STEPS);
+}
+
+static bool moved(const struct rig_run *run)
+{
+    return answered(&run->destination) && run->source.status == 0 &&
+           rig_times_said(&run->source, "answer") == 0;
+}
+
+static bool stayed(const struct rig_run *run)
+{
+    return answered(&run->source) && rig_times_said(&run->destination, "answer") == 0;
+}
+
+static bool lost(const struct rig_run *run)
+{
+    return run->source.status == FERRY_EXIT_SOURCE_LOST &&
+           rig_times_said(&run->source, "answer") == 0;
+}
+
+static bool says_broken(const struct rig_run *run, unsigned rail)
+{
+    char words[32];
+    snprintf(words, sizeof words, "rail %u (", rail);
+    return rig_mentions(&run->source, words) || rig_mentions(&run->destination, words);
+}
+
+static void begin(struct rig_run *run, const struct plan *plan, unsigned at)
+{
+    char listen[RIG_URI];
+    struct rig_setup setup = {
+        .body = grid_job,
+        .ctx = plan->play,
+        .source_options = plan->options,
+        .destination_options = plan->options,
+    };
+    if (plan->at_source) {
+        setup.source_at = at;
+        setup.source_rail = plan->rail;
+        setup.kind = plan->kind;
+    } else {
+        rig_fault_rail(listen, rig_target(), plan->rail, at, plan->kind);
+        setup.listen = listen;
+    }
+    rig_begin(run, &setup);
+    rig_finish(&run->source);
+    /* If it stayed where it was, the destination may wait for another. */
+    if (rig_times_said(&run->source, "answer") > 0)
+        rig_kill(&run->destination);
+    rig_finish(&run->destination);
+}
+
+static bool ended_well(const struct rig_run *run, const struct plan *plan)
+{
+    /* The destination never listened. */
+    if (run->source.pid == 0)
+        return run->destination.status == 3;
+    return moved(run) || stayed(run) || (plan->may_lose && lost(run));
+}
+
+/* Rails that break at one operation after the other; at least one move outlived that. */
+static void sweep(const struct plan *plan)
+{
+    bool came = true;
+    unsigned outlived = 0;
+    unsigned at = 1;
+    for (; came && at < OPERATIONS_MAX; at += plan->stride) {
+        struct rig_run run;
+        begin(&run, plan, at);
+        came = !rig_mentions(plan->at_source ? &run.source : &run.destination,
+                             "the planned one never came");
+        bool well = came ? ended_well(&run, plan) : moved(&run);
+        outlived += moved(&run) && says_broken(&run, plan->rail);
+        if (!well)
+            fprintf(stderr, "\noperation %u of rail %u, do=%s:", at, plan->rail, plan->kind);
+        CU_ASSERT_TRUE(well);
+        rig_explain(&run);
+    }
+    CU_ASSERT_FALSE(came);
+    CU_ASSERT_TRUE(outlived > 0);
+    printf("%u operations, %u outlived ... ", at - plan->stride - 1, outlived);
+}
+
+static void source_is_cut(void)
+{
+    sweep(&(struct plan){1, true, "cut", &waiting, options, STRIDE, false});
+}
+
+static void destination_is_cut(void)
+{
+    sweep(&(struct plan){1, false, "cut", &waiting, options, STRIDE, false});
+}
+
+static void source_fails_while_the_job_faults(void)
+{
+    sweep(&(struct plan){1, true, "fail", &working, options, STRIDE, false});
+}
+
+static void destination_fails_while_the_job_faults(void)
+{
+    sweep(&(struct plan){1, false, "fail", &working, options, STRIDE, false});
+}
+
+/* What left never arrives, and no link says so. */
+static void source_drops(void)
+{
+    sweep(&(struct plan){1, true, "drop", &waiting, impatient, 3, false});
+}
+
+/* Control and requests are on this one's device: only its bulk lane can be outlived. */
+static void first_rail_is_cut(void)
+{
+    sweep(&(struct plan){0, true, "cut", &waiting, options, STRIDE, true});
+}
+
+int main(int argc, char **argv)
+{
+    static const struct pf_test tests[] = {
+        {"source_is_cut", source_is_cut},
+        {"destination_is_cut", destination_is_cut},
+        {"source_fails_while_the_job_faults", source_fails_while_the_job_faults},
+        {"destination_fails_while_the_job_faults", destination_fails_while_the_job_faults},
+        {"source_drops", source_drops},
+        {"first_rail_is_cut", first_rail_is_cut},
+        {NULL, NULL},
+    };
+    if (argc < 2 || !rig_choose(argv[1])) {
+        fprintf(stderr, "usage: %s URI,URI [TESTNAME], for example %s %s\n", argv[0], argv[0],
+                "tcp://127.0.0.2:0,tcp://127.0.0.3:0");
+        return argc < 2 ? 2 : PF_TEST_SKIPPED;
+    }
+    setenv("PAGEFERRY_LOG", "info", 1);
+    return pf_suite_run(argv[1], tests, argc > 2 ? argv[2] : NULL);
+}
