@@ -5,6 +5,7 @@
 #include "bench/link_post.h"
 #include "core/backends.h"
 #include "core/locked.h"
+#include "numa/topology.h"
 #include "pageferry.h"
 #include "transport/uri.h"
 
@@ -298,7 +299,7 @@ static void lay_out(struct pf_link *link)
 static int make_memory(struct pf_link *link)
 {
     size_t message_bytes = (size_t)2 * PF_LINK_DEPTH * PF_LINK_MESSAGE_BYTES;
-    link->messages = pf_map_locked(message_bytes);
+    link->messages = pf_map_locked(message_bytes, PF_NODE_UNKNOWN);
     link->region = mmap(NULL, PF_LINK_REGION_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (link->region == MAP_FAILED)

@@ -5,6 +5,7 @@
 #include "core/idle.h"
 #include "core/locked.h"
 #include "core/uffd.h"
+#include "numa/topology.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -61,7 +62,7 @@ static int open_local(struct local *local, size_t bytes, size_t warm_bytes, stru
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED)
         local->memory = memory;
-    local->warm = pf_map_locked(warm_bytes);
+    local->warm = pf_map_locked(warm_bytes, PF_NODE_UNKNOWN);
     if (memory == MAP_FAILED || !local->warm) {
         pf_why(why, -ENOMEM, "no memory for local faults");
         return -ENOMEM;

@@ -10,6 +10,7 @@
 #include "core/arrival.h"
 #include "core/backing.h"
 #include "core/locked.h"
+#include "numa/topology.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -156,7 +157,7 @@ static int make_room(struct place_bench *run)
 {
     run->arrival.uffd.fd = -1;
     run->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    run->slots = pf_map_locked(FERRY_PAGE_2M);
+    run->slots = pf_map_locked(FERRY_PAGE_2M, PF_NODE_UNKNOWN);
     if (!run->slots || run->done_fd < 0)
         return pf_why(run->why, -ENOMEM, "no memory for a page of 2 MiB to copy from");
     memset(run->slots, 1, FERRY_PAGE_2M);

@@ -2,6 +2,7 @@
 #include "core/assembly.h"
 
 #include "core/locked.h"
+#include "numa/topology.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,7 +13,7 @@ int pf_assembly_open(struct pf_assembly *assembly, size_t largest, size_t part_s
     *assembly = (struct pf_assembly){.part_size = part_size};
     if (largest <= part_size)
         return 0;
-    assembly->memory = pf_map_locked(largest);
+    assembly->memory = pf_map_locked(largest, PF_NODE_UNKNOWN);
     assembly->bytes = largest;
     return assembly->memory ? 0 : -ENOMEM;
 }

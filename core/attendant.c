@@ -24,7 +24,7 @@ static void *attendant_run(void *arg)
 int pf_attendant_start(struct pf_attendant *attendant, struct pf_port *port, const char *name)
 {
     const struct pf_options *options = port->session->options;
-    int error = pf_worker_init(&attendant->worker, port->session);
+    int error = pf_worker_init(&attendant->worker, port->session, port->rail);
     if (error)
         return error;
     attendant->port = port;

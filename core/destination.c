@@ -438,10 +438,7 @@ static int open_and_serve(struct pf_destination *destination, struct pf_why *why
     struct ferry_job *job = destination->job;
     struct pf_session *session = &destination->session;
     pf_job_attach_session(job, session);
-    int error = pf_job_place(job, true, &session->why);
-    session->placement = job->placement;
-    if (!error)
-        error = pf_destination_listen(destination);
+    int error = pf_destination_listen(destination);
     if (!error)
         error = serve_all(destination, why);
     else

@@ -167,6 +167,7 @@ int pf_destination_listen(struct pf_destination *destination)
     if (error)
         return pf_why(&session->why, error, "the addresses of %u rails are too long to be told",
                       list.count);
+    pf_job_report_rails(job, session);
     pf_job_set_uri(job, uris);
     if (job->ready)
         job->ready(job->ready_ctx, uris);

@@ -53,6 +53,7 @@ int pf_destination_attend_rails(struct pf_destination *destination)
             continue;
         pf_worker_stop(worker_of(destination, i));
         rail->state = PF_RAIL_SETTLED;
+        pf_job_report_rails(destination->job, session);
         error = tell_settled(destination, i);
         wake_pullers(destination);
     }

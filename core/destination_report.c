@@ -29,6 +29,7 @@ static void measure(struct pf_destination *destination)
                      (uint64_t)(pf_histogram_us(figures[i].histogram, figures[i].share) * 1000));
     pf_count_set(&counters->remaining_bytes, atomic_load(&destination->arrival.missing_bytes));
     pf_blocked_find_names(&destination->job->blocked);
+    pf_job_report_rails(destination->job, &destination->session);
 }
 
 static int tell_counters(struct pf_destination *destination, unsigned type)

@@ -295,7 +295,7 @@ int pf_fault_thread_open(struct pf_fault_thread *faults, struct pf_session *sess
 {
     faults->session = session;
     faults->arrival = arrival;
-    int error = pf_worker_init(&faults->worker, session);
+    int error = pf_worker_init(&faults->worker, session, 0);
     return error ? error : pf_requests_open(&faults->requests, session, arrival);
 }
 

@@ -9,7 +9,6 @@
 #include "core/clients.h"
 #include "core/exit_status.h"
 #include "core/session.h"
-#include "numa/nic.h"
 #include "transport/uri.h"
 
 #include <signal.h>
@@ -365,41 +364,20 @@ int ferry_job_safepoint(struct ferry_job *job)
 
 /* ---- for the sessions ------------------------------------------------------------------------ */
 
-static int choose_placement(struct ferry_job *job, const char *nic, struct pf_placement *placement,
-                            struct pf_why *why)
+void pf_job_report_rails(struct ferry_job *job, const struct pf_session *session)
 {
-    struct pf_topology topology;
-    struct pf_placement_request request = {.mode = job->options.placement, .nic = nic};
-    int error = pf_process_affinity(&request.job, why);
-    if (!error)
-        error = pf_topology_load(&topology, why);
-    if (error)
-        return error;
-    pf_topology_allowed_cpus(&topology, &request.allowed);
-    error = pf_placement_choose(&topology, &request, placement, why);
-    pf_topology_unload(&topology);
-    return error;
-}
-
-int pf_job_place(struct ferry_job *job, bool local, struct pf_why *why)
-{
-    struct pf_uri_list list;
-    struct pf_uri uri;
-    struct pf_placement placement;
-    char nic[IF_NAMESIZE];
-    int error = pf_uri_list_parse(job->uri, &list, why);
-    if (!error)
-        error = pf_uri_parse(list.uris[0], &uri, why);
-    if (error)
-        return error;
-    bool found = uri.host[0] && pf_nic_of_host(uri.host, local, nic);
-    error = choose_placement(job, found ? nic : NULL, &placement, why);
-    if (error)
-        return error;
     pthread_mutex_lock(&job->lock);
-    job->placement = placement;
+    job->rail_count = session->rail_count;
+    for (unsigned i = 0; i < session->rail_count; i++) {
+        const struct pf_rail *rail = &session->rails[i];
+        struct pf_rail_report *report = &job->rails[i];
+        strcpy(report->uri, rail->uri);
+        report->nic = rail->nic;
+        report->placement = rail->placement;
+        report->bytes = atomic_load_explicit(&rail->bytes, memory_order_relaxed);
+        report->alive = rail->state == PF_RAIL_UP;
+    }
     pthread_mutex_unlock(&job->lock);
-    return 0;
 }
 
 void pf_job_want_pause(struct ferry_job *job)

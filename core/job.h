@@ -9,6 +9,7 @@
 #include "core/region.h"
 #include "core/runtime_dir.h"
 #include "core/state.h"
+#include "numa/nic.h"
 #include "numa/placement.h"
 #include "pageferry.h"
 #include "transport/uri_list.h"
@@ -48,6 +49,15 @@ struct pf_outcome {
     bool ended;
 };
 
+/* One rail, for `status`. */
+struct pf_rail_report {
+    char uri[PF_URI_MAX]; /* the peer's, or where we listen */
+    struct pf_nic_place nic;
+    struct pf_placement placement;
+    uint64_t bytes; /* page data that it carried */
+    bool alive;
+};
+
 struct pf_agent;
 struct pf_clients;
 struct pf_session;
@@ -63,7 +73,6 @@ struct ferry_job {
     struct pf_counters counters;
     struct pf_blocked blocked;
     _Atomic uint64_t began_ns; /* when the latest migration did; 0: the source is yet to come */
-    struct pf_placement placement;
 
     char incoming[PF_URI_LIST_MAX]; /* where to listen; empty: the job starts here */
     bool once;                      /* destination: end at the first failed session */
@@ -86,10 +95,12 @@ struct ferry_job {
     bool migrating; /* the session thread runs */
     bool joinable;
     pthread_t session_thread;
-    struct pf_session *session; /* to be woken; NULL between migrations */
-    bool arrived;               /* destination: run */
-    int arrival_error;          /* destination: it won't */
-    char uri[PF_URI_LIST_MAX];  /* the peer's, or where we listen */
+    struct pf_session *session;               /* to be woken; NULL between migrations */
+    bool arrived;                             /* destination: run */
+    int arrival_error;                        /* destination: it won't */
+    char uri[PF_URI_LIST_MAX];                /* the peer's, or where we listen */
+    struct pf_rail_report rails[PF_URIS_MAX]; /* of the latest migration */
+    unsigned rail_count;
     struct pf_outcome outcome;
     struct pf_why why;                     /* of the latest failure */
     char why_shown[sizeof(struct pf_why)]; /* what ferry_job_why() gave out */
@@ -104,11 +115,8 @@ static inline void pf_job_set_phase(struct ferry_job *job, enum pf_phase phase)
     atomic_store(&job->phase, (int)phase);
 }
 
-/*
- * Choose where the engine's threads of a migration go: away from the job's, near the NIC that leads
- * to job->uri (local: that has its address). May block while a host name is resolved.
- */
-int pf_job_place(struct ferry_job *job, bool local, struct pf_why *why);
+/* What there is to tell of the rails of the latest migration. The control thread's to call. */
+void pf_job_report_rails(struct ferry_job *job, const struct pf_session *session);
 
 /* ---- between the job's thread and the session's ---------------------------------------------- */
 

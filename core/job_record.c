@@ -42,11 +42,11 @@ static void add_counter(struct json_object *record, const char *name, uint64_t v
 static void add_identity(struct json_object *record, struct ferry_job *job)
 {
     char uri[PF_URI_LIST_MAX];
-    char placement[sizeof job->placement.reason];
+    char placement[sizeof job->rails[0].placement.reason];
     pthread_mutex_lock(&job->lock);
     bool destination = job->destination;
     strcpy(uri, job->uri);
-    memcpy(placement, job->placement.reason, sizeof placement);
+    memcpy(placement, job->rails[0].placement.reason, sizeof placement);
     pthread_mutex_unlock(&job->lock);
     add_text(record, "name", job->name);
     add_number(record, "pid", (uint64_t)getpid());
@@ -56,6 +56,26 @@ static void add_identity(struct json_object *record, struct ferry_job *job)
     uri[strcspn(uri, ":")] = '\0';
     add_text(record, "transport", uri);
     add_text(record, "placement", placement);
+}
+
+static void add_rails(struct json_object *record, struct ferry_job *job)
+{
+    struct json_object *rails = json_object_new_array();
+    pthread_mutex_lock(&job->lock);
+    for (unsigned i = 0; i < job->rail_count; i++) {
+        const struct pf_rail_report *report = &job->rails[i];
+        struct json_object *rail = json_object_new_object();
+        bool known = report->nic.node != PF_NODE_UNKNOWN;
+        add_text(rail, "uri", report->uri);
+        add_text(rail, "nic", report->nic.name);
+        json_object_object_add(rail, "node", known ? json_object_new_int(report->nic.node) : NULL);
+        add_text(rail, "placement", report->placement.reason);
+        add_number(rail, "bytes", report->bytes);
+        json_object_object_add(rail, "alive", json_object_new_boolean(report->alive));
+        json_object_array_add(rails, rail);
+    }
+    pthread_mutex_unlock(&job->lock);
+    json_object_object_add(record, "rails", rails);
 }
 
 /* While a migration is under way; in the end total_us says it. */
@@ -73,6 +93,7 @@ struct json_object *pf_job_status_record(struct ferry_job *job, const char *even
 {
     struct json_object *record = json_object_new_object();
     add_text(record, "event", event);
+    add_rails(record, job);
     add_identity(record, job);
     add_elapsed(record, job);
 #define PF_COUNTER_JSON(name) add_counter(record, #name, pf_count_get(&job->counters.name));

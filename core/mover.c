@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "core/gather.h"
+#include "core/locked.h"
 #include "pageferry.h"
 
 #include <sched.h>
@@ -142,10 +143,12 @@ static int post(struct pf_outgoing *stage)
     int error = post_directs(stage);
     if (!error)
         error = post_stage(stage);
-    if (!error)
-        pf_count(&mover->session->counters->sent_bytes,
-                 stage->batch.bytes + stage->batch.direct_bytes);
-    return error;
+    if (error)
+        return error;
+    size_t bytes = stage->batch.bytes + stage->batch.direct_bytes;
+    pf_count(&mover->session->counters->sent_bytes, bytes);
+    pf_count(&mover->session->rails[mover->port->rail].bytes, bytes);
+    return 0;
 }
 
 /* ---- credits --------------------------------------------------------------------------------- */
@@ -292,16 +295,15 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned r
         .gather = caps->max_gather,
         .parts_max = PF_STAGE_PARTS_MAX,
     };
-    int error = pf_worker_init(&mover->worker, session);
+    int error = pf_worker_init(&mover->worker, session, rail);
     if (error)
         return error;
     size_t each = PF_STAGE_PAGES + (caps->needs_pinning ? mover->stage_size : 0);
     mover->buffer_bytes = mover->stages * (each + CREDIT_RECEIVE_BYTES);
     mover->outgoing = calloc(mover->stages, sizeof *mover->outgoing);
     mover->credits = calloc(mover->stages, sizeof *mover->credits);
-    void *buffers = mmap(NULL, mover->buffer_bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (!mover->outgoing || !mover->credits || buffers == MAP_FAILED)
+    void *buffers = pf_map_near(mover->buffer_bytes, session->rails[rail].placement.node);
+    if (!mover->outgoing || !mover->credits || !buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for the bulk lane's buffers");
     mover->buffers = buffers;
     lay_out(mover, caps->needs_pinning);

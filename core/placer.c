@@ -39,15 +39,21 @@ static const struct pf_arriving *region_of(const struct pf_placer *placer,
     return &placer->arrival->list[run->region];
 }
 
-/* Bytes of a run that are in the stage. */
-static size_t staged_bytes(const struct pf_placer *placer, const struct pf_stage_run *run)
+/* Bytes of data that came with a run, in the stage or in place. */
+static size_t data_bytes(const struct pf_placer *placer, const struct pf_stage_run *run)
 {
     const struct pf_arriving *arriving = region_of(placer, run);
-    if (run->zero || arriving->in_place)
+    if (run->zero)
         return 0;
     if (run->in_parts)
         return pf_assembly_run_bytes(&placer->assembly, pf_region_page_size(arriving->region), run);
     return (size_t)run->pages << arriving->region->page_shift;
+}
+
+/* Bytes of a run that are in the stage. */
+static size_t staged_bytes(const struct pf_placer *placer, const struct pf_stage_run *run)
+{
+    return region_of(placer, run)->in_place ? 0 : data_bytes(placer, run);
 }
 
 /* Check a run against the region it names and against what is left of the stage's data. */
@@ -126,6 +132,7 @@ static int place_runs(struct pf_incoming *stage)
         if (error)
             return error;
         used += staged_bytes(placer, &run);
+        pf_count(&placer->session->rails[placer->port->rail].bytes, data_bytes(placer, &run));
     }
     return 0;
 }
@@ -323,7 +330,7 @@ int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigne
     placer->stages = session->options->stages;
     placer->stage_size = stage_size(placer, caps);
     pf_list_init(&placer->complete);
-    int error = pf_worker_init(&placer->worker, session);
+    int error = pf_worker_init(&placer->worker, session, rail);
     if (error)
         return error;
     /* Where each part has an immediate, each needs a receive. */
@@ -333,8 +340,8 @@ int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigne
         placer->stages * (size_t)CREDIT_BYTES + placer->receive_count * (size_t)RECEIVE_BYTES;
     placer->incoming = calloc(placer->stages, sizeof *placer->incoming);
     placer->receives = calloc(placer->receive_count, sizeof *placer->receives);
-    placer->memory = pf_map_locked(placer->memory_bytes);
-    placer->buffers = pf_map_locked(placer->buffer_bytes);
+    placer->memory = pf_map_locked(placer->memory_bytes, session->rails[rail].placement.node);
+    placer->buffers = pf_map_locked(placer->buffer_bytes, session->rails[rail].placement.node);
     if (!placer->incoming || !placer->receives || !placer->memory || !placer->buffers ||
         pf_assembly_open(&placer->assembly, pf_arrival_largest_copied(arrival), placer->stage_size))
         return pf_why(&session->why, -ENOMEM, "no memory for %u stages", placer->stages);

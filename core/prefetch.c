@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/prefetch.h"
 
+#include "core/locked.h"
 #include "core/zero.h"
 
 #include <stdlib.h>
@@ -266,8 +267,7 @@ int pf_prefetch_open(struct pf_prefetch *prefetch, struct pf_session *session,
         return 0;
     prefetch->buffer_bytes = trays * (PF_STAGE_PAGES + tray_size);
     prefetch->sends = calloc(trays, sizeof *prefetch->sends);
-    void *buffers = mmap(NULL, prefetch->buffer_bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *buffers = pf_map_near(prefetch->buffer_bytes, pf_session_node(session));
     if (buffers != MAP_FAILED)
         prefetch->buffers = buffers;
     if (!prefetch->sends || !prefetch->buffers)

@@ -23,7 +23,9 @@ static void piece_read(struct pf_op *op, int status, size_t bytes)
     struct pf_pull *piece = pf_container_of(op, struct pf_pull, op);
     piece->posted = status != 0;
     if (status == 0) {
-        pf_count(&piece->puller->session->counters->sent_bytes, bytes);
+        struct pf_session *session = piece->puller->session;
+        pf_count(&session->counters->sent_bytes, bytes);
+        pf_count(&session->rails[piece->puller->port->rail].bytes, bytes);
         pf_list_append(&piece->puller->arrived, &piece->link);
     } else if (status != -ECANCELED) {
         pf_port_lose(piece->puller->port, status);
@@ -250,12 +252,12 @@ int pf_puller_open(struct pf_puller *puller, struct pf_session *session, unsigne
     };
     pf_list_init(&puller->free);
     pf_list_init(&puller->arrived);
-    int error = pf_worker_init(&puller->worker, session);
+    int error = pf_worker_init(&puller->worker, session, rail);
     if (error)
         return error;
     measure(puller);
     puller->pulls = calloc(puller->count, sizeof *puller->pulls);
-    puller->memory = pf_map_locked(puller->memory_bytes);
+    puller->memory = pf_map_locked(puller->memory_bytes, session->rails[rail].placement.node);
     if (!puller->pulls || !puller->memory)
         return pf_why(&session->why, -ENOMEM, "no memory for %u reads of %zu bytes", puller->count,
                       puller->piece_bytes);

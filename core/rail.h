@@ -7,6 +7,7 @@
 #define PF_CORE_RAIL_H
 
 #include "core/protocol.h"
+#include "numa/nic.h"
 #include "numa/placement.h"
 #include "transport/uri_list.h"
 
@@ -36,7 +37,9 @@ enum pf_rail_state {
 struct pf_rail {
     char uri[PF_URI_MAX]; /* the peer's, or where we listen */
     struct pf_device *device;
+    struct pf_nic_place nic;       /* which it is, as far as that is known */
     struct pf_placement placement; /* where its threads and buffers go */
+    _Atomic uint64_t bytes;        /* page data that its bulk lane carried */
     enum pf_rail_state state;      /* the control thread's */
     struct pf_port bulk;
     struct pf_port door; /* destination, but for the first rail: the lane that its listener is on */

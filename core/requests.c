@@ -347,8 +347,8 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
         (size_t)requests->count * MESSAGE_BYTES + (size_t)requests->receive_count * RECEIVE_BYTES;
     requests->slots = calloc(requests->count, sizeof *requests->slots);
     requests->receives = calloc(requests->receive_count, sizeof *requests->receives);
-    requests->pages = pf_map_locked(slot_bytes(requests));
-    requests->buffers = pf_map_locked(requests->buffer_bytes);
+    requests->pages = pf_map_locked(slot_bytes(requests), pf_session_node(session));
+    requests->buffers = pf_map_locked(requests->buffer_bytes, pf_session_node(session));
     if (!requests->slots || !requests->receives || !requests->pages || !requests->buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for %u slots of %zu bytes",
                       requests->count, requests->slot_size);

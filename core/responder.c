@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/responder.h"
 
+#include "core/locked.h"
 #include "core/zero.h"
 #include "pageferry.h"
 
@@ -334,15 +335,14 @@ int pf_responder_open(struct pf_responder *responder, struct pf_session *session
     *responder = (struct pf_responder){.session = session, .slots = slots};
     pf_list_init(&responder->free);
     pf_list_init(&responder->unposted);
-    int error = pf_worker_init(&responder->worker, session);
+    int error = pf_worker_init(&responder->worker, session, 0);
     if (error)
         return error;
     responder->buffer_bytes = (size_t)slots * (2 * (PF_PAGE_SIZE + MESSAGE_BYTES) + RECEIVE_BYTES);
     responder->receives = calloc(slots, sizeof *responder->receives);
     responder->answers = calloc(2 * (size_t)slots, sizeof *responder->answers);
-    void *buffers = mmap(NULL, responder->buffer_bytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (!responder->receives || !responder->answers || buffers == MAP_FAILED)
+    void *buffers = pf_map_near(responder->buffer_bytes, pf_session_node(session));
+    if (!responder->receives || !responder->answers || !buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for the urgent lane's buffers");
     responder->buffers = buffers;
     lay_out(responder);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/place.h"
 #include "core/worker.h"
 #include "pageferry.h"
 
@@ -52,6 +53,7 @@ static void init_ports(struct pf_session *session)
     pf_port_init(&session->urgent, session, PF_ROLE_URGENT, 0);
     for (unsigned i = 0; i < session->rails_open; i++) {
         session->rails[i].state = PF_RAIL_UP;
+        atomic_store(&session->rails[i].bytes, 0);
         pf_port_init(&session->rails[i].bulk, session, PF_ROLE_BULK, i);
     }
 }
@@ -76,6 +78,7 @@ static int open_rails(struct pf_session *session, const struct pf_uri_list *list
         struct pf_rail *rail = &session->rails[i];
         strcpy(rail->uri, list->uris[i]);
         pf_port_init(&rail->door, session, PF_ROLE_CONTROL, i);
+        rail->nic.node = rail->placement.node = PF_NODE_UNKNOWN;
         session->rails_open = i + 1;
         error = pf_rail_open(rail, session, session->for_listen);
         if (!error && session->for_listen && i > 0)
@@ -95,6 +98,8 @@ int pf_session_open(struct pf_session *session, const char *uris, bool for_liste
     int error = pf_uri_list_parse(uris, &list, &session->why);
     if (!error)
         error = open_rails(session, &list);
+    if (!error && session->options->placement[0])
+        error = pf_session_place(session);
     session->rail_count = session->rails_open;
     init_ports(session);
     if (!error)

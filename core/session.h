@@ -12,7 +12,6 @@
 #include "core/idle.h"
 #include "core/options.h"
 #include "core/rail.h"
-#include "numa/placement.h"
 
 struct pf_worker;
 
@@ -38,7 +37,6 @@ struct pf_session {
     bool peer_gave_up; /* it has sent an error */
     bool ended;        /* the peer may hang up now: that is no failure */
     bool outlives;     /* the job is the destination's: a rail may break as long as one is up */
-    struct pf_placement placement; /* where the engine's threads go */
     atomic_bool *cancel;
     struct pf_why why; /* why the session failed */
 };
@@ -65,6 +63,12 @@ void pf_session_close(struct pf_session *session);
 static inline struct pf_device *pf_session_device(const struct pf_session *session)
 {
     return session->rails[0].device;
+}
+
+/* Where the buffers of the control and urgent lanes go. */
+static inline int pf_session_node(const struct pf_session *session)
+{
+    return session->rails[0].placement.node;
 }
 
 /*

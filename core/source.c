@@ -293,6 +293,7 @@ static int listen_and_run(struct pf_source *source)
 
 static int take_progress(struct pf_source *source, struct pf_message *message)
 {
+    pf_job_report_rails(source->job, &source->session);
     pf_progress_get(&message->payload, &source->job->counters, source->session.pull);
     return pf_session_check(&source->session, message);
 }
@@ -460,10 +461,7 @@ void *pf_source_thread(void *arg)
     }
     prepare(source, job);
     pf_job_attach_session(job, &source->session);
-    int error = pf_job_place(job, false, &source->session.why);
-    source->session.placement = job->placement;
-    if (!error)
-        error = pf_job_notify(job, FERRY_EVENT_PROBE, &source->session.why);
+    int error = pf_job_notify(job, FERRY_EVENT_PROBE, &source->session.why);
     if (!error)
         error = run_steps(source);
     if (!error)

@@ -46,6 +46,7 @@ int pf_source_connect(struct pf_source *source)
     if (getrandom(&session->id, sizeof session->id, 0) != sizeof session->id)
         return pf_why(&session->why, -errno, "no random numbers: %s", strerror(errno));
     int error = pf_session_open(session, source->job->uri, false);
+    pf_job_report_rails(source->job, session);
     if (error)
         return error;
     struct pf_endpoint_attr attr =
@@ -120,6 +121,7 @@ static int take_rails(struct pf_source *source)
         pf_warn("the destination has %u of the %u rails that were asked for", rails,
                 session->rail_count);
     pf_session_use_rails(session, rails);
+    pf_job_report_rails(source->job, session);
     return 0;
 }
 

@@ -70,6 +70,7 @@ int pf_source_settle_rail(struct pf_source *source, struct pf_message *message)
         return error;
     stop_rail(source, index);
     session->rails[index].state = PF_RAIL_SETTLED;
+    pf_job_report_rails(source->job, session);
     if (!session->pull && pf_mover_settle(&source->movers[index], &message->payload))
         return pf_why(&session->why, -EPROTO,
                       "the destination says of rail %u that stages were placed that never left",

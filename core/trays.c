@@ -140,7 +140,7 @@ int pf_trays_open(struct pf_trays *trays, struct pf_session *session, struct pf_
         return 0;
     trays->size = session->options->prefetch_window;
     trays->memory_bytes = PF_TRAYS * (PF_STAGE_PAGES + trays->size);
-    trays->memory = pf_map_locked(trays->memory_bytes);
+    trays->memory = pf_map_locked(trays->memory_bytes, pf_session_node(session));
     if (!trays->memory)
         return pf_why(&session->why, -ENOMEM, "no memory for %d trays", PF_TRAYS);
     trays->count = PF_TRAYS;

@@ -10,9 +10,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int pf_worker_init(struct pf_worker *worker, struct pf_session *session)
+int pf_worker_init(struct pf_worker *worker, struct pf_session *session, unsigned rail)
 {
-    *worker = (struct pf_worker){.session = session, .stop_fd = -1};
+    *worker = (struct pf_worker){
+        .session = session, .stop_fd = -1, .placement = &session->rails[rail].placement};
     session->workers[session->worker_count++] = worker;
     worker->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->stop_fd < 0)
@@ -23,7 +24,7 @@ int pf_worker_init(struct pf_worker *worker, struct pf_session *session)
 static void *begin(void *arg)
 {
     struct pf_worker *worker = arg;
-    pf_thread_place(&worker->session->placement);
+    pf_thread_place(worker->placement);
     return worker->run(worker->arg);
 }
 

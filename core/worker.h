@@ -15,17 +15,17 @@ struct pf_worker {
     atomic_bool stop, nudged;
     atomic_int status; /* the thread's failure, or 0 */
     struct pf_session *session;
-    struct pf_why why; /* read after pf_worker_stop(), or once status is set */
+    const struct pf_placement *placement; /* where it runs */
+    struct pf_why why;                    /* read after pf_worker_stop(), or once status is set */
     void *(*run)(void *arg);
     void *arg;
 };
 
-/* Make the descriptor; before pf_worker_start(). */
-int pf_worker_init(struct pf_worker *worker, struct pf_session *session);
+/* Make the descriptor; before pf_worker_start(). It will run where its rail's placement says. */
+int pf_worker_init(struct pf_worker *worker, struct pf_session *session, unsigned rail);
 
 /*
- * Start run(arg) with all signals blocked: those of the job are the job's. It is pinned where the
- * session's placement says.
+ * Start run(arg) with all signals blocked: those of the job are the job's.
  */
 int pf_worker_start(struct pf_worker *worker, const char *name, void *(*run)(void *), void *arg);
 

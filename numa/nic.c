@@ -4,6 +4,7 @@
 #include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -62,4 +63,15 @@ bool pf_nic_of_host(const char *host, bool local, char nic[IF_NAMESIZE])
               : own_address(found, &own) && interface_with((const struct sockaddr *)&own, nic);
     freeaddrinfo(found);
     return known;
+}
+
+void pf_nic_find(const struct pf_topology *topology, const char *const *names,
+                 struct pf_nic_place *place)
+{
+    *place = (struct pf_nic_place){.node = PF_NODE_UNKNOWN};
+    for (; *names && place->node == PF_NODE_UNKNOWN; names++) {
+        place->node = **names ? pf_topology_nic_node(topology, *names) : PF_NODE_UNKNOWN;
+        if (place->node != PF_NODE_UNKNOWN || !place->name[0])
+            snprintf(place->name, sizeof place->name, "%s", *names);
+    }
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which network interface leads to an address: the name to look up in the topology. */
+/* Which NIC leads to an address, and where in the machine it is. */
 #ifndef PF_NUMA_NIC_H
 #define PF_NUMA_NIC_H
+
+#include "numa/topology.h"
 
 #include <net/if.h>
 #include <stdbool.h>
@@ -12,5 +14,14 @@
  * block. False where there is none: a wildcard address, an unknown host, no route.
  */
 bool pf_nic_of_host(const char *host, bool local, char nic[IF_NAMESIZE]);
+
+struct pf_nic_place {
+    char name[64]; /* the one that the topology knows, else the first; empty: none is known */
+    int node;      /* or PF_NODE_UNKNOWN */
+};
+
+/* Look a NIC up by whichever of its names tells a node; empty ones are passed over. NULL ends. */
+void pf_nic_find(const struct pf_topology *topology, const char *const *names,
+                 struct pf_nic_place *place);
 
 #endif

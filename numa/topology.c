@@ -110,15 +110,32 @@ void pf_topology_widen_to_cores(const struct pf_topology *topology, cpu_set_t *c
     }
 }
 
-static hwloc_obj_t find_nic(const struct pf_topology *topology, const char *nic)
+static hwloc_obj_t next_nic(const struct pf_topology *topology, hwloc_obj_t device)
 {
-    hwloc_obj_t device = NULL;
     while ((device = hwloc_get_next_osdev(topology->hwloc, device)))
         if ((device->attr->osdev.type == HWLOC_OBJ_OSDEV_NETWORK ||
              device->attr->osdev.type == HWLOC_OBJ_OSDEV_OPENFABRICS) &&
-            device->name && strcmp(device->name, nic) == 0)
+            device->name)
             return device;
     return NULL;
+}
+
+const char *pf_topology_nic(const struct pf_topology *topology, unsigned index)
+{
+    hwloc_obj_t device = next_nic(topology, NULL);
+    while (device && index-- > 0)
+        device = next_nic(topology, device);
+    return device ? device->name : NULL;
+}
+
+static hwloc_obj_t find_nic(const struct pf_topology *topology, const char *nic)
+{
+    hwloc_obj_t device = NULL;
+    while ((device = next_nic(topology, device)))
+        if (strcmp(device->name, nic) == 0)
+            return device;
+    /* Looks for the place on PCI if that is what the name says. */
+    return hwloc_get_pcidev_by_busidstring(topology->hwloc, nic);
 }
 
 int pf_topology_nic_node(const struct pf_topology *topology, const char *nic)

@@ -44,9 +44,13 @@ bool pf_topology_node_cpus(const struct pf_topology *topology, int node, cpu_set
 void pf_topology_widen_to_cores(const struct pf_topology *topology, cpu_set_t *cpus);
 
 /*
- * The node next to a NIC, named as a network interface ("eth0") or a verbs device ("mlx5_0").
+ * The node next to a NIC, named as a network interface ("eth0"), a verbs device ("mlx5_0") or by
+ * its place on PCI ("0000:3b:00.0").
  * PF_NODE_UNKNOWN if there is no such device or it is equally far from several nodes.
  */
 int pf_topology_nic_node(const struct pf_topology *topology, const char *nic);
+
+/* The name of a NIC of the machine, or NULL behind the last: network interfaces, verbs devices. */
+const char *pf_topology_nic(const struct pf_topology *topology, unsigned index);
 
 #endif

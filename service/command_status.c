@@ -12,6 +12,11 @@ static void print(const struct pf_record *record)
         if (value[0])
             printf("%-18s%s\n", field->key, value);
     }
+    for (unsigned i = 0; i < record->rail_count; i++) {
+        char line[PF_URI_MAX + 3 * PF_RECORD_TEXT];
+        pf_rail_record_show(&record->rails[i], line, sizeof line);
+        printf("rail %-13u%s\n", i, line);
+    }
 }
 
 int pf_command_status(int argc, char **argv)

@@ -96,10 +96,35 @@ static enum pf_event event_of(struct json_object *json)
     return PF_EVENT_OTHER;
 }
 
+static struct json_object *member_of(struct json_object *json, const char *key)
+{
+    struct json_object *value = NULL;
+    json_object_object_get_ex(json, key, &value);
+    return value;
+}
+
+static void parse_rails(struct json_object *json, struct pf_record *record)
+{
+    struct json_object *rails = member_of(json, "rails");
+    if (!json_object_is_type(rails, json_type_array))
+        return;
+    for (size_t i = 0; i < json_object_array_length(rails) && i < PF_URIS_MAX; i++) {
+        struct json_object *from = json_object_array_get_idx(rails, i);
+        struct pf_rail_record *rail = &record->rails[record->rail_count++];
+        copy_text(member_of(from, "uri"), rail->uri, sizeof rail->uri);
+        copy_text(member_of(from, "nic"), rail->nic, sizeof rail->nic);
+        copy_text(member_of(from, "placement"), rail->placement, sizeof rail->placement);
+        rail->node = number(member_of(from, "node"));
+        rail->bytes = number(member_of(from, "bytes"));
+        rail->alive = json_object_get_boolean(member_of(from, "alive"));
+    }
+}
+
 void pf_record_parse(struct json_object *json, struct pf_record *record)
 {
     memset(record, 0, sizeof *record);
     record->event = event_of(json);
+    parse_rails(json, record);
     for (const struct pf_field *field = pf_record_fields; field->key; field++) {
         struct json_object *value = NULL;
         char *member = (char *)record + field->offset;
@@ -132,6 +157,18 @@ void pf_record_show(const struct pf_record *record, const struct pf_field *field
         pf_human_time(value, out, size);
     else
         snprintf(out, size, "%" PRId64, value);
+}
+
+void pf_rail_record_show(const struct pf_rail_record *rail, char *out, size_t size)
+{
+    char bytes[32] = "";
+    char node[32] = "of unknown node";
+    if (rail->bytes != PF_UNKNOWN)
+        pf_human_bytes(rail->bytes, bytes, sizeof bytes);
+    if (rail->node != PF_UNKNOWN)
+        snprintf(node, sizeof node, "on node %" PRId64, rail->node);
+    snprintf(out, size, "%s, %s, %s, NIC %s %s, %s", rail->uri, rail->alive ? "up" : "broken",
+             bytes, rail->nic[0] ? rail->nic : "unknown", node, rail->placement);
 }
 
 struct json_object *pf_record_error(const char *message, int code, int exit_status)

@@ -6,6 +6,7 @@
 #include "transport/uri_list.h"
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,8 +14,19 @@ enum pf_event { PF_EVENT_OTHER, PF_EVENT_STATUS, PF_EVENT_PROGRESS, PF_EVENT_DON
 
 enum { PF_UNKNOWN = -1, PF_RECORD_TEXT = 192 };
 
+/* One rail of a migration. */
+struct pf_rail_record {
+    char uri[PF_URI_MAX];
+    char nic[PF_RECORD_TEXT];
+    char placement[PF_RECORD_TEXT];
+    int64_t node, bytes; /* never negative, or PF_UNKNOWN */
+    bool alive;
+};
+
 struct pf_record {
     enum pf_event event;
+    struct pf_rail_record rails[PF_URIS_MAX];
+    unsigned rail_count;
     /* Safe to print: no control characters. Empty if unknown. */
     char name[PF_RECORD_TEXT];
     char role[PF_RECORD_TEXT];
@@ -70,6 +82,9 @@ void pf_record_parse(struct json_object *json, struct pf_record *record);
 /* The value of a field for a person: "1.0 GiB", "17 us"; empty if it is unknown or hidden. */
 void pf_record_show(const struct pf_record *record, const struct pf_field *field, char *out,
                     size_t size);
+
+/* A rail in one line for a person, without its number. */
+void pf_rail_record_show(const struct pf_rail_record *rail, char *out, size_t size);
 
 /* An error record as a job would send it. The caller owns it. */
 struct json_object *pf_record_error(const char *message, int code, int exit_status);

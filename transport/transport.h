@@ -116,9 +116,16 @@ enum pf_access {
     PF_REMOTE_READ = 1 << 2,  /* the peer may read */
 };
 
+/* Which NIC a device is, in names that the machine's topology knows; empty: not known here. */
+struct pf_nic {
+    char name[64]; /* of a verbs device or a network interface: "mlx5_0" */
+    char bus[16];  /* on PCI: "0000:3b:00.0" */
+};
+
 struct pf_device {
     const struct pf_transport *transport;
     struct pf_caps caps;
+    struct pf_nic nic;
 };
 
 struct pf_mr {

@@ -4,6 +4,7 @@
 
 #include "rdma/ofi/ofi.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,18 @@ static bool silent_about_keys(const struct fi_info *info)
     return strncmp(info->fabric_attr->prov_name, "shm", 3) == 0;
 }
 
+/* Providers for hardware say which NIC they use; tcp and shm don't. */
+static void name_nic(const struct fid_nic *from, struct pf_nic *nic)
+{
+    if (from && from->device_attr && from->device_attr->name)
+        snprintf(nic->name, sizeof nic->name, "%s", from->device_attr->name);
+    if (!from || !from->bus_attr || from->bus_attr->bus_type != FI_BUS_PCI)
+        return;
+    const struct fi_pci_attr *pci = &from->bus_attr->attr.pci;
+    snprintf(nic->bus, sizeof nic->bus, "%04x:%02x:%02x.%x", pci->domain_id, pci->bus_id,
+             pci->device_id, pci->function_id);
+}
+
 static void describe(struct pf_ofi_device *device)
 {
     const struct fi_info *info = device->info;
@@ -60,6 +73,7 @@ static void describe(struct pf_ofi_device *device)
     device->device.transport = &pf_ofi_transport;
     pf_ofi_info_caps(info, &device->device.caps);
     device->device.caps.can_sleep = can_sleep(device);
+    name_nic(info->nic, &device->device.nic);
     device->cm = messages ? &pf_ofi_cm_msg : &pf_ofi_cm_side;
     device->local = info->addr_format == FI_ADDR_STR;
     device->imm_takes_rx = (info->mode & FI_RX_CQ_DATA) != 0;

@@ -131,6 +131,7 @@ static int read_limits(struct pf_verbs_device *device, struct pf_why *why)
     if (rc != 0)
         return pf_why(why, -rc, "asking %s for its limits: %s", name, strerrordesc_np(rc));
 
+    snprintf(device->base.nic.name, sizeof device->base.nic.name, "%s", name);
     device->max_cqe = (unsigned)attr.max_cqe;
     device->reads_out = reads_limit(attr.max_qp_init_rd_atom);
     device->reads_in = reads_limit(attr.max_qp_rd_atom);

@@ -2,10 +2,14 @@
 /* Placement on machines that are not there: two nodes of four cores with two threads each. */
 #include "numa/placement.h"
 
+#include "core/locked.h"
+#include "core/stripes.h"
 #include "numa/nic.h"
+#include "numa/pages.h"
 #include "tests/suite.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 /* PUs 0-7 on node 0, 8-15 on node 1, siblings are 2n and 2n+1; a NIC (eth1, mlx5_0) on node 1. */
 #define TWO_NODES PF_TEST_DATA "/two-nodes.xml"
@@ -180,6 +184,137 @@ static void bad_nodes(void)
     pf_topology_unload(&topology);
 }
 
+/* ---- several NICs, fewer CPUs, no locality --------------------------------------------------- */
+
+/* As two-nodes, and another NIC (eth0, mlx5_1, 0000:3b:00.0) on node 0. */
+#define TWO_NICS PF_TEST_DATA "/two-nics.xml"
+/* As two-nodes, but the cpuset leaves one core of each node: PUs 0, 1, 8, 9. */
+#define RESTRICTED PF_TEST_DATA "/restricted.xml"
+/* As two-nodes, but the NIC hangs on the machine: equally far from both nodes. */
+#define NO_LOCALITY PF_TEST_DATA "/no-locality.xml"
+
+static struct pf_nic_place find(const char *xml, const char *device, const char *bus,
+                                const char *interface)
+{
+    struct pf_topology topology;
+    struct pf_nic_place place;
+    const char *const names[] = {device, bus, interface, NULL};
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load_xml(&topology, xml, NULL), 0);
+    pf_nic_find(&topology, names, &place);
+    pf_topology_unload(&topology);
+    return place;
+}
+
+static bool is_place(struct pf_nic_place place, const char *name, int node)
+{
+    return strcmp(place.name, name) == 0 && place.node == node;
+}
+
+/* A device that the topology doesn't know (soft-RoCE) is where its network interface is. */
+static void names_of_a_nic(void)
+{
+    CU_ASSERT_TRUE(is_place(find(TWO_NICS, "mlx5_1", "", "eth1"), "mlx5_1", 0));
+    CU_ASSERT_TRUE(is_place(find(TWO_NICS, "rxe0", "", "eth1"), "eth1", 1));
+    CU_ASSERT_TRUE(is_place(find(TWO_NICS, "cxi0", "0000:3b:00.0", "br0"), "0000:3b:00.0", 0));
+    CU_ASSERT_TRUE(is_place(find(TWO_NICS, "cxi0", "0000:3c:00.0", "br0"), "cxi0", -1));
+    CU_ASSERT_TRUE(is_place(find(TWO_NICS, "", "", "br0"), "br0", -1));
+    CU_ASSERT_TRUE(is_place(find(TWO_NICS, "", "", ""), "", -1));
+    CU_ASSERT_TRUE(is_place(find(NO_LOCALITY, "mlx5_0", "0000:81:00.0", "eth1"), "mlx5_0", -1));
+}
+
+static void list_of_nics(void)
+{
+    struct pf_topology topology;
+    char all[64] = "";
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load_xml(&topology, TWO_NICS, NULL), 0);
+    for (unsigned i = 0; pf_topology_nic(&topology, i); i++) {
+        strcat(all, pf_topology_nic(&topology, i));
+        strcat(all, " ");
+    }
+    CU_ASSERT_STRING_EQUAL(all, "eth0 mlx5_1 eth1 mlx5_0 br0 ");
+    pf_topology_unload(&topology);
+}
+
+/* What a migration over two rails decides: threads, buffers and stripes go by the NICs. */
+static void two_rails(void)
+{
+    static const int interleaved[] = {0, 1, 0, 1};
+    static const uint8_t near[] = {1, 0, 1, 0};
+    struct pf_stripes stripes;
+    struct pf_nic_place first = find(TWO_NICS, "mlx5_0", "", "");
+    struct pf_nic_place second = find(TWO_NICS, "mlx5_1", "", "");
+    const int nodes[] = {first.node, second.node};
+    struct pf_placement p = choose(TWO_NICS, "auto", first.name, range(0, 15), range(0, 3));
+    CU_ASSERT_TRUE(is_range(&p.cpus, 8, 15));
+    CU_ASSERT_EQUAL(p.node, 1);
+    p = choose(TWO_NICS, "auto", second.name, range(0, 15), range(0, 3));
+    CU_ASSERT_TRUE(is_range(&p.cpus, 4, 7));
+    CU_ASSERT_EQUAL(p.node, 0);
+    CU_ASSERT_EQUAL_FATAL(pf_stripes_init(&stripes, 4 * (PF_STRIPE_BYTES >> 12), 12, 2), 0);
+    pf_stripes_deal(&stripes, interleaved, nodes, 2);
+    CU_ASSERT_EQUAL(memcmp(stripes.rails, near, sizeof near), 0);
+    pf_stripes_free(&stripes);
+}
+
+static void restricted_cpuset(void)
+{
+    struct pf_topology topology;
+    cpu_set_t allowed;
+    cpu_set_t one_core_each = range(0, 1);
+    CPU_SET(8, &one_core_each);
+    CPU_SET(9, &one_core_each);
+    CU_ASSERT_EQUAL_FATAL(pf_topology_load_xml(&topology, RESTRICTED, NULL), 0);
+    pf_topology_allowed_cpus(&topology, &allowed);
+    CU_ASSERT_TRUE(CPU_EQUAL(&allowed, &one_core_each));
+    pf_topology_unload(&topology);
+    struct pf_placement p = choose(RESTRICTED, "auto", "eth1", allowed, range(0, 1));
+    CU_ASSERT_TRUE(is_range(&p.cpus, 8, 9));
+    p = choose(RESTRICTED, "auto", "eth1", allowed, range(8, 9));
+    CU_ASSERT_TRUE(is_range(&p.cpus, 0, 1));
+    CU_ASSERT_EQUAL(p.node, 1); /* the buffers go to the NIC's node all the same */
+    p = choose(RESTRICTED, "0", "eth1", allowed, range(8, 9));
+    CU_ASSERT_TRUE(is_range(&p.cpus, 0, 1));
+    CU_ASSERT_EQUAL(p.node, 0);
+}
+
+static void no_locality(void)
+{
+    struct pf_placement p = choose(NO_LOCALITY, "auto", "eth1", range(0, 15), range(0, 3));
+    CU_ASSERT_TRUE(p.pin);
+    CU_ASSERT_TRUE(is_range(&p.cpus, 4, 15));
+    CU_ASSERT_EQUAL(p.node, PF_NODE_UNKNOWN);
+    CU_ASSERT_PTR_NULL(strstr(p.reason, "near"));
+    CU_ASSERT_FALSE(choose(NO_LOCALITY, "auto", "eth1", range(0, 15), range(0, 15)).pin);
+}
+
+/* This machine: memory that was asked to be on a node of it is there. */
+static void memory_on_a_node(void)
+{
+    enum { BYTES = 1 << 20, PAGE = 4096 };
+    char *near = pf_map_near(BYTES, 0);
+    char *anywhere = pf_map_near(BYTES, PF_NODE_UNKNOWN);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(near);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(anywhere);
+    char *untouched = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *pages[] = {near, near + BYTES - PAGE, untouched};
+    int nodes[] = {7, 7, 7};
+    if (pf_pages_nodes(pages, 3, nodes)) {
+        CU_ASSERT_EQUAL(nodes[0], 0);
+        CU_ASSERT_EQUAL(nodes[1], 0);
+        CU_ASSERT_EQUAL(nodes[2], PF_NODE_UNKNOWN);
+    } else {
+        printf("not shown: this kernel doesn't tell ... ");
+    }
+    CU_ASSERT_EQUAL(near[BYTES - 1], 0);
+    munmap(near, BYTES);
+    munmap(anywhere, BYTES);
+    munmap(untouched, PAGE);
+    /* A node that there is not is no reason to fail. */
+    near = pf_map_near(PAGE, 999);
+    CU_ASSERT_PTR_NOT_NULL(near);
+    munmap(near, PAGE);
+}
+
 /* This machine, whatever it is: applying a placement leaves the thread on CPUs it may use. */
 static void applied(void)
 {
@@ -241,6 +376,12 @@ int main(int argc, char **argv)
         {"few CPUs", few_cpus},
         {"asked node", asked_node},
         {"bad nodes", bad_nodes},
+        {"names of a NIC", names_of_a_nic},
+        {"list of NICs", list_of_nics},
+        {"two rails", two_rails},
+        {"restricted cpuset", restricted_cpuset},
+        {"no locality", no_locality},
+        {"memory on a node", memory_on_a_node},
         {"applied", applied},
         {"NIC of a host", nic_of_host},
         {NULL, NULL},

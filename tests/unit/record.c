@@ -56,6 +56,23 @@ static void long_and_dirty_text(void)
     CU_ASSERT_STRING_EQUAL(r.state, "a??");
 }
 
+static void rails(void)
+{
+    char line[512];
+    struct pf_record r =
+        parse("{\"rails\":[{\"uri\":\"tcp://a:1\",\"nic\":\"mlx5_0\",\"node\":1,\"bytes\":1048576,"
+              "\"placement\":\"4 CPUs\",\"alive\":true},{\"node\":null,\"alive\":false},7]}");
+    CU_ASSERT_EQUAL_FATAL(r.rail_count, 3);
+    CU_ASSERT_EQUAL(r.rails[1].node, PF_UNKNOWN);
+    pf_rail_record_show(&r.rails[0], line, sizeof line);
+    CU_ASSERT_STRING_EQUAL(line, "tcp://a:1, up, 1.0 MiB, NIC mlx5_0 on node 1, 4 CPUs");
+    pf_rail_record_show(&r.rails[1], line, sizeof line);
+    CU_ASSERT_STRING_EQUAL(line, ", broken, , NIC unknown of unknown node, ");
+    CU_ASSERT_EQUAL(parse("{\"rails\":{}}").rail_count, 0);
+    r = parse("{\"rails\":[1,2,3,4,5,6,7,8,9]}");
+    CU_ASSERT_EQUAL(r.rail_count, PF_URIS_MAX);
+}
+
 static void exit_statuses(void)
 {
     struct pf_record r = parse("{\"event\":\"done\",\"exit\":9}");
@@ -149,6 +166,7 @@ int main(int argc, char **argv)
         {"quantities", quantities},
         {"bar", bar},
         {"absurd bars", absurd_bars},
+        {"rails", rails},
         {NULL, NULL},
     };
     return pf_suite_run("record", tests, argc > 1 ? argv[1] : NULL);

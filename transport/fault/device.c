@@ -86,7 +86,7 @@ int pf_fault_device_open(const struct pf_device_attr *attr, struct pf_device **d
         free(self);
         return err;
     }
-    self->base = (struct pf_device){&pf_fault_transport, self->inner->caps};
+    self->base = (struct pf_device){&pf_fault_transport, self->inner->caps, self->inner->nic};
     limit_caps(&self->base.caps);
     *device = &self->base;
     return 0;
