@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * e2e_rails URI,URI [TESTNAME]: migrations over two rails, one of which breaks at its device's
- * operation 1, 2, 3, ... until none breaks any more. Before the switch the job stays where it is;
- * afterwards it goes on at the destination with all of its memory as long as control, requests and
- * one rail are left.
+ * e2e_rails URI,URI [TESTNAME [STRIDE]]: migrations over two rails, one of which breaks at its
+ * device's operation 1, 2, 3, ... (or every STRIDEth) until none breaks any more. Before the switch
+ * the job stays where it is; afterwards it goes on at the destination with all of its memory as
+ * long as control, requests and one rail are left.
  */
 #include "core/job.h"
 #include "tests/e2e/rules.h"
@@ -18,6 +18,9 @@ enum {
     STRIDE = RULES_SANITIZED ? 5 : 1,
     OPERATIONS_MAX = 500,
 };
+
+/* CUnit's tests take no argument: set by main before the first test. */
+static unsigned stride = STRIDE;
 
 /* Small stages: each rail sends many. */
 static const char *const options[] = {"slots",        "3", "stages", "2", "stage-size", "16K",
@@ -43,7 +46,6 @@ struct plan {
     const char *kind;
     const struct grid_play *play;
     const char *const *options;
-    unsigned stride;
     bool may_lose; /* the device carries control and requests, too */
 };
 
@@ -116,7 +118,7 @@ static void sweep(const struct plan *plan)
     bool came = true;
     unsigned outlived = 0;
     unsigned at = 1;
-    for (; came && at < OPERATIONS_MAX; at += plan->stride) {
+    for (; came && at < OPERATIONS_MAX; at += stride) {
         struct rig_run run;
         begin(&run, plan, at);
         came = !rig_mentions(plan->at_source ? &run.source : &run.destination,
@@ -129,40 +131,40 @@ static void sweep(const struct plan *plan)
         rig_explain(&run);
     }
     CU_ASSERT_FALSE(came);
-    CU_ASSERT_TRUE(outlived > 0 || plan->stride > 1); /* by every second one it may be missed */
-    printf("%u operations, %u outlived ... ", at - plan->stride - 1, outlived);
+    CU_ASSERT_TRUE(outlived > 0 || stride > 1); /* by every second one it may be missed */
+    printf("%u operations, %u outlived ... ", at - stride - 1, outlived);
 }
 
 static void source_is_cut(void)
 {
-    sweep(&(struct plan){1, true, "cut", &waiting, options, STRIDE, false});
+    sweep(&(struct plan){1, true, "cut", &waiting, options, false});
 }
 
 static void destination_is_cut(void)
 {
-    sweep(&(struct plan){1, false, "cut", &waiting, options, STRIDE, false});
+    sweep(&(struct plan){1, false, "cut", &waiting, options, false});
 }
 
 static void source_fails_while_the_job_faults(void)
 {
-    sweep(&(struct plan){1, true, "fail", &working, options, STRIDE, false});
+    sweep(&(struct plan){1, true, "fail", &working, options, false});
 }
 
 static void destination_fails_while_the_job_faults(void)
 {
-    sweep(&(struct plan){1, false, "fail", &working, options, STRIDE, false});
+    sweep(&(struct plan){1, false, "fail", &working, options, false});
 }
 
 /* What left never arrives, and no link says so. */
 static void source_drops(void)
 {
-    sweep(&(struct plan){1, true, "drop", &waiting, impatient, 3, false});
+    sweep(&(struct plan){1, true, "drop", &waiting, impatient, false});
 }
 
 /* Control and requests are on this one's device: only its bulk lane can be outlived. */
 static void first_rail_is_cut(void)
 {
-    sweep(&(struct plan){0, true, "cut", &waiting, options, STRIDE, true});
+    sweep(&(struct plan){0, true, "cut", &waiting, options, true});
 }
 
 /* ---- a connection that is really killed ------------------------------------------------------ */
@@ -240,11 +242,13 @@ int main(int argc, char **argv)
         {"connection_is_killed", connection_is_killed},
         {NULL, NULL},
     };
-    if (argc < 2 || !rig_choose(argv[1])) {
-        fprintf(stderr, "usage: %s URI,URI [TESTNAME], for example %s %s\n", argv[0], argv[0],
-                "tcp://127.0.0.2:0,tcp://127.0.0.3:0");
+    if (argc < 2 || (argc > 3 && atoi(argv[3]) < 1) || !rig_choose(argv[1])) {
+        fprintf(stderr, "usage: %s URI,URI [TESTNAME [STRIDE]], for example %s %s\n", argv[0],
+                argv[0], "tcp://127.0.0.2:0,tcp://127.0.0.3:0");
         return argc < 2 ? 2 : PF_TEST_SKIPPED;
     }
+    if (argc > 3)
+        stride = (unsigned)strtoul(argv[3], NULL, 10);
     setenv("PAGEFERRY_LOG", "info", 1);
     return pf_suite_run(argv[1], tests, argc > 2 ? argv[2] : NULL);
 }
