@@ -75,11 +75,11 @@ static bool ends_with(const char *text, const char *end)
     return length >= strlen(end) && strcmp(text + length - strlen(end), end) == 0;
 }
 
-static int complete(const char *scheme, char out[PF_BENCH_URI_MAX], struct pf_why *why)
+static int complete(const char *scheme, char out[PF_URI_MAX], struct pf_why *why)
 {
     char host[64] = "127.0.0.1";
     if (ends_with(scheme, "shm")) {
-        snprintf(out, PF_BENCH_URI_MAX, "%s://", scheme);
+        snprintf(out, PF_URI_MAX, "%s://", scheme);
         return 0;
     }
     if (ends_with(scheme, "verbs") && !verbs_address(host, sizeof host))
@@ -89,11 +89,12 @@ static int complete(const char *scheme, char out[PF_BENCH_URI_MAX], struct pf_wh
             "or name an address of the device's network interface: --transport "
             "%s://ADDRESS:0",
             scheme);
-    snprintf(out, PF_BENCH_URI_MAX, "%s://%s:0", scheme, host);
+    snprintf(out, PF_URI_MAX, "%s://%s:0", scheme, host);
     return 0;
 }
 
-int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why *why)
+/* One address of the list. */
+static int check(const char *text, char out[PF_URI_MAX], struct pf_why *why)
 {
     struct pf_uri uri;
     int error = pf_uri_parse(text, &uri, why);
@@ -109,8 +110,21 @@ int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why
                       uri.scheme);
     if (!strstr(text, "://"))
         return complete(uri.scheme, out, why);
-    if (strlen(text) >= PF_BENCH_URI_MAX)
-        return pf_why(why, -EINVAL, "the address is longer than %d bytes", PF_BENCH_URI_MAX - 1);
     memcpy(out, text, strlen(text) + 1);
     return 0;
+}
+
+int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why *why)
+{
+    struct pf_uri_list list;
+    int error = pf_uri_list_parse(text, &list, why);
+    for (unsigned i = 0; i < list.count && !error; i++) {
+        char one[PF_URI_MAX];
+        strcpy(one, list.uris[i]);
+        error = check(one, list.uris[i], why);
+    }
+    if (!error && pf_uri_list_format(&list, out, PF_BENCH_URI_MAX) != 0)
+        error =
+            pf_why(why, -EINVAL, "the addresses are longer than %d bytes", PF_BENCH_URI_MAX - 1);
+    return error;
 }

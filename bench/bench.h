@@ -12,11 +12,12 @@
 #include "base/why.h"
 #include "bench/report.h"
 #include "core/options.h"
+#include "transport/uri_list.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { PF_BENCH_URI_MAX = 256 };
+enum { PF_BENCH_URI_MAX = PF_URI_LIST_MAX };
 
 struct pf_bench {
     char uri[PF_BENCH_URI_MAX]; /* where the calling process listens; see pf_bench_address() */

@@ -8,6 +8,7 @@
 #include "numa/topology.h"
 #include "pageferry.h"
 #include "transport/uri.h"
+#include "transport/uri_list.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -387,11 +388,14 @@ static void on_request(void *ctx, struct pf_request *request, const void *data, 
         post_receives(link);
 }
 
-/* The job's listener has the port that the user gave: this one takes any. */
+/* On the first rail. The job's listener has the port that the user gave: this one takes any. */
 static int any_port(const char *uri, char *out, size_t size, struct pf_why *why)
 {
+    struct pf_uri_list list;
     struct pf_uri parsed;
-    int error = pf_uri_parse(uri, &parsed, why);
+    int error = pf_uri_list_parse(uri, &list, why);
+    if (!error)
+        error = pf_uri_parse(list.uris[0], &parsed, why);
     if (!error && parsed.port[0])
         snprintf(parsed.port, sizeof parsed.port, "0");
     if (!error && pf_uri_format(&parsed, out, size))
