@@ -40,11 +40,21 @@ static void wake_pullers(struct pf_destination *destination)
             pf_worker_nudge(&destination->pullers[i].worker);
 }
 
+static void watch_rails(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    for (unsigned i = 0; i < session->rail_count && session->pull; i++) {
+        struct pf_puller *puller = &destination->pullers[i];
+        pf_session_out_of_patience(session, i, atomic_load(&puller->waits_since));
+    }
+}
+
 int pf_destination_attend_rails(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     int broken;
     int error = 0;
+    watch_rails(destination);
     while ((broken = pf_session_broken_rail(session)) >= 0)
         pf_worker_nudge(worker_of(destination, (unsigned)broken)); /* it may sleep */
     for (unsigned i = 0; i < session->rail_count && !error; i++) {

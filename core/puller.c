@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/puller.h"
 
+#include "base/clock.h"
 #include "core/locked.h"
 #include "core/zero.h"
 #include "pageferry.h"
@@ -21,7 +22,10 @@ enum { BUDGET = 8, PIECE_BYTES = 64 * 1024, PIECES_MAX = 256 };
 static void piece_read(struct pf_op *op, int status, size_t bytes)
 {
     struct pf_pull *piece = pf_container_of(op, struct pf_pull, op);
+    struct pf_puller *puller = piece->puller;
     piece->posted = status != 0;
+    puller->reading--;
+    atomic_store(&puller->waits_since, puller->reading > 0 ? pf_now_ns() : 0);
     if (status == 0) {
         struct pf_session *session = piece->puller->session;
         pf_count(&session->counters->sent_bytes, bytes);
@@ -52,6 +56,8 @@ static int post(struct pf_pull *piece)
     int error;
     puller->under_way++;
     piece->posted = true;
+    if (puller->reading++ == 0)
+        atomic_store(&puller->waits_since, pf_now_ns());
     while ((error = pf_read(puller->port->endpoint, &sge, 1, place.address,
                             &place.extent->bulk[puller->port->rail], &piece->op)) == -EAGAIN) {
         error = wait_for_room(puller);

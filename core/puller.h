@@ -39,6 +39,8 @@ struct pf_puller {
     struct pf_pull *pulls;
     struct pf_list free, arrived;
     unsigned under_way; /* read or being read, and not placed yet */
+    unsigned reading;
+    _Atomic uint64_t waits_since; /* for the end of a read, in ns; 0: for none. Others may look */
     char *memory;
     size_t memory_bytes;
     struct pf_mr *mr;

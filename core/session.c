@@ -238,6 +238,16 @@ unsigned pf_session_rails_up(const struct pf_session *session)
     return up;
 }
 
+bool pf_session_out_of_patience(struct pf_session *session, unsigned rail, uint64_t since)
+{
+    uint64_t patience = session->options->peer_timeout_ms * 1000000ull;
+    if (!session->outlives || since == 0 || session->rails[rail].state != PF_RAIL_UP ||
+        pf_now_ns() < since + patience)
+        return false;
+    pf_port_lose(&session->rails[rail].bulk, -ETIMEDOUT);
+    return true;
+}
+
 int pf_session_broken_rail(struct pf_session *session)
 {
     for (unsigned i = 0; session->outlives && i < session->rail_count; i++) {

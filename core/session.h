@@ -107,6 +107,12 @@ unsigned pf_session_rails_up(const struct pf_session *session);
  */
 int pf_session_broken_rail(struct pf_session *session);
 
+/*
+ * Not every link that is gone says so: a rail whose peer has owed something since that time (ns; 0:
+ * nothing) for longer than --peer-timeout counts as broken. True if it was that.
+ */
+bool pf_session_out_of_patience(struct pf_session *session, unsigned rail, uint64_t since);
+
 /* Tell the control thread to look. Any thread. */
 void pf_session_wake(struct pf_session *session);
 

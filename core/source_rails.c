@@ -4,21 +4,15 @@
  * lets nothing more land from that rail and says what has been placed; only then is the rest unsent
  * again: a page never has two writers.
  */
-#include "base/clock.h"
 #include "core/source.h"
 
-/* Not every link that is gone says so: who owes a credit for too long counts as broken. */
 static void watch_rails(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
-    uint64_t patience = session->options->peer_timeout_ms * 1000000ull;
-    for (unsigned i = 0; session->outlives && i < session->rail_count; i++) {
+    for (unsigned i = 0; i < session->rail_count && !session->pull; i++) {
         struct pf_mover *mover = &source->movers[i];
-        uint64_t since = atomic_load(&mover->waits_since);
-        if (since == 0 || session->rails[i].state != PF_RAIL_UP || pf_now_ns() < since + patience)
-            continue;
-        pf_port_lose(mover->port, -ETIMEDOUT);
-        pf_worker_nudge(&mover->worker);
+        if (pf_session_out_of_patience(session, i, atomic_load(&mover->waits_since)))
+            pf_worker_nudge(&mover->worker);
     }
 }
 

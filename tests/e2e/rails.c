@@ -35,6 +35,13 @@ static void await_all(struct rig_side *side, struct grid *grid)
     grid_await_complete(side);
 }
 
+/* The destination reads: what a broken rail had under way is its own to give to another. */
+static const char *const pulling[] = {"slots", "3",    "stages",       "2", "stage-size", "16K",
+                                      "fetch", "read", "peer-timeout", "8", NULL};
+
+static const char *const pulling_impatiently[] = {
+    "slots", "3", "stages", "2", "stage-size", "16K", "fetch", "read", "peer-timeout", "1", NULL};
+
 /* The job touches pages as they come: requests and the rails share the work. */
 static const struct grid_play working = {PAGES, STEPS, MOVE_AT, .declared = NULL};
 /* It waits for all of them: the rails do it alone. */
@@ -46,6 +53,7 @@ struct plan {
     const char *kind;
     const struct grid_play *play;
     const char *const *options;
+    unsigned step; /* one that takes long takes only some operations */
     bool may_lose; /* the device carries control and requests, too */
 };
 
@@ -118,7 +126,7 @@ static void sweep(const struct plan *plan)
     bool came = true;
     unsigned outlived = 0;
     unsigned at = 1;
-    for (; came && at < OPERATIONS_MAX; at += stride) {
+    for (; came && at < OPERATIONS_MAX; at += stride * plan->step) {
         struct rig_run run;
         begin(&run, plan, at);
         came = !rig_mentions(plan->at_source ? &run.source : &run.destination,
@@ -131,40 +139,41 @@ static void sweep(const struct plan *plan)
         rig_explain(&run);
     }
     CU_ASSERT_FALSE(came);
-    CU_ASSERT_TRUE(outlived > 0 || stride > 1); /* by every second one it may be missed */
-    printf("%u operations, %u outlived ... ", at - stride - 1, outlived);
+    CU_ASSERT_TRUE(outlived > 0 ||
+                   stride * plan->step > 1); /* by every second one it may be missed */
+    printf("%u operations, %u outlived ... ", at - stride * plan->step - 1, outlived);
 }
 
 static void source_is_cut(void)
 {
-    sweep(&(struct plan){1, true, "cut", &waiting, options, false});
+    sweep(&(struct plan){1, true, "cut", &waiting, options, 1, false});
 }
 
 static void destination_is_cut(void)
 {
-    sweep(&(struct plan){1, false, "cut", &waiting, options, false});
+    sweep(&(struct plan){1, false, "cut", &waiting, options, 1, false});
 }
 
 static void source_fails_while_the_job_faults(void)
 {
-    sweep(&(struct plan){1, true, "fail", &working, options, false});
+    sweep(&(struct plan){1, true, "fail", &working, options, 1, false});
 }
 
 static void destination_fails_while_the_job_faults(void)
 {
-    sweep(&(struct plan){1, false, "fail", &working, options, false});
+    sweep(&(struct plan){1, false, "fail", &working, options, 1, false});
 }
 
 /* What left never arrives, and no link says so. */
 static void source_drops(void)
 {
-    sweep(&(struct plan){1, true, "drop", &waiting, impatient, false});
+    sweep(&(struct plan){1, true, "drop", &waiting, impatient, 3, false});
 }
 
 /* Control and requests are on this one's device: only its bulk lane can be outlived. */
 static void first_rail_is_cut(void)
 {
-    sweep(&(struct plan){0, true, "cut", &waiting, options, true});
+    sweep(&(struct plan){0, true, "cut", &waiting, options, 1, true});
 }
 
 /* ---- a connection that is really killed ------------------------------------------------------ */
@@ -230,6 +239,16 @@ static void connection_is_killed(void)
     rig_explain(&run);
 }
 
+static void pulling_destination_is_cut(void)
+{
+    sweep(&(struct plan){1, false, "cut", &waiting, pulling, 1, false});
+}
+
+static void pulling_destination_is_late(void)
+{
+    sweep(&(struct plan){1, false, "delay&ms=2500", &waiting, pulling_impatiently, 7, false});
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
@@ -239,6 +258,8 @@ int main(int argc, char **argv)
         {"destination_fails_while_the_job_faults", destination_fails_while_the_job_faults},
         {"source_drops", source_drops},
         {"first_rail_is_cut", first_rail_is_cut},
+        {"pulling_destination_is_cut", pulling_destination_is_cut},
+        {"pulling_destination_is_late", pulling_destination_is_late},
         {"connection_is_killed", connection_is_killed},
         {NULL, NULL},
     };
