@@ -95,7 +95,7 @@ int grid_job(struct rig_side *side)
     struct grid grid = {.pages = play->pages};
     rig_open(side);
     grid.words =
-        ferry_job_alloc(side->job, "grid", grid.pages * RIG_PAGE, FERRY_PAGE_DEFAULT, FERRY_ANON);
+        ferry_job_alloc(side->job, "grid", grid.pages * RIG_PAGE, play->page_size, play->flags);
     if (!grid.words || ferry_job_state(side->job, &grid.step, sizeof grid.step) < 0)
         return 96;
     call(play->declared, side, &grid);

@@ -22,8 +22,10 @@ uint64_t grid_expected(size_t pages, long steps);
 
 /* What grid_job() does beside computing; every function may be NULL. */
 struct grid_play {
-    size_t pages;
+    size_t pages; /* of RIG_PAGE */
     long steps, move_at;
+    size_t page_size; /* of the region; 0: the default */
+    unsigned flags;
     void (*declared)(struct rig_side *side, struct grid *grid); /* before ferry_job_start() */
     void (*arrived)(struct rig_side *side, struct grid *grid);  /* at the destination, at once */
     void (*stayed)(struct rig_side *side, struct grid *grid);   /* after a move that failed */

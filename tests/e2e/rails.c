@@ -8,11 +8,14 @@
 #include "core/job.h"
 #include "tests/e2e/rules.h"
 
+#include <linux/mman.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum {
     PAGES = 192,
+    LARGE_PAGES = 8 * 512, /* eight of 2 MiB */
     STEPS = 4,
     MOVE_AT = 2,
     STRIDE = RULES_SANITIZED ? 5 : 1,
@@ -47,6 +50,18 @@ static const struct grid_play working = {PAGES, STEPS, MOVE_AT, .declared = NULL
 /* It waits for all of them: the rails do it alone. */
 static const struct grid_play waiting = {PAGES, STEPS, MOVE_AT, .arrived = await_all};
 
+/* Written to their places in the destination's file; and large ones, in parts. */
+static const struct grid_play shared = {LARGE_PAGES, STEPS, MOVE_AT, .arrived = await_all,
+                                        .flags = FERRY_SHARED};
+static const struct grid_play large = {LARGE_PAGES, STEPS, MOVE_AT, .arrived = await_all,
+                                       .page_size = FERRY_PAGE_2M};
+static const struct grid_play large_shared = {
+    LARGE_PAGES,          STEPS, MOVE_AT, .arrived = await_all, .page_size = FERRY_PAGE_2M,
+    .flags = FERRY_SHARED};
+/* Eight parts a page. */
+static const char *const in_parts[] = {"slots",        "3", "stages", "2", "stage-size", "256K",
+                                       "peer-timeout", "8", NULL};
+
 struct plan {
     unsigned rail; /* the one whose device fails */
     bool at_source;
@@ -57,21 +72,21 @@ struct plan {
     bool may_lose; /* the device carries control and requests, too */
 };
 
-static bool answered(const struct rig_process *process)
+static bool answered(const struct rig_process *process, const struct plan *plan)
 {
     return process->status == 0 && rig_times_said(process, "answer") == 1 &&
-           rig_number(process, "answer") == grid_expected(PAGES, STEPS);
+           rig_number(process, "answer") == grid_expected(plan->play->pages, STEPS);
 }
 
-static bool moved(const struct rig_run *run)
+static bool moved(const struct rig_run *run, const struct plan *plan)
 {
-    return answered(&run->destination) && run->source.status == 0 &&
+    return answered(&run->destination, plan) && run->source.status == 0 &&
            rig_times_said(&run->source, "answer") == 0;
 }
 
-static bool stayed(const struct rig_run *run)
+static bool stayed(const struct rig_run *run, const struct plan *plan)
 {
-    return answered(&run->source) && rig_times_said(&run->destination, "answer") == 0;
+    return answered(&run->source, plan) && rig_times_said(&run->destination, "answer") == 0;
 }
 
 static bool lost(const struct rig_run *run)
@@ -117,7 +132,7 @@ static bool ended_well(const struct rig_run *run, const struct plan *plan)
     /* The destination never listened. */
     if (run->source.pid == 0)
         return run->destination.status == 3;
-    return moved(run) || stayed(run) || (plan->may_lose && lost(run));
+    return moved(run, plan) || stayed(run, plan) || (plan->may_lose && lost(run));
 }
 
 /* Rails that break at one operation after the other; at least one move outlived that. */
@@ -131,8 +146,8 @@ static void sweep(const struct plan *plan)
         begin(&run, plan, at);
         came = !rig_mentions(plan->at_source ? &run.source : &run.destination,
                              "the planned one never came");
-        bool well = came ? ended_well(&run, plan) : moved(&run);
-        outlived += moved(&run) && says_broken(&run, plan->rail);
+        bool well = came ? ended_well(&run, plan) : moved(&run, plan);
+        outlived += moved(&run, plan) && says_broken(&run, plan->rail);
         if (!well)
             fprintf(stderr, "\noperation %u of rail %u, do=%s:", at, plan->rail, plan->kind);
         CU_ASSERT_TRUE(well);
@@ -174,6 +189,34 @@ static void source_drops(void)
 static void first_rail_is_cut(void)
 {
     sweep(&(struct plan){0, true, "cut", &waiting, options, 1, true});
+}
+
+static void rail_of_shared_memory_is_cut(void)
+{
+    sweep(&(struct plan){1, true, "cut", &shared, options, 1, false});
+    sweep(&(struct plan){1, false, "cut", &shared, options, 1, false});
+}
+
+static bool has_huge_pages(void)
+{
+    size_t bytes = 2 * (size_t)LARGE_PAGES * RIG_PAGE;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 21 << MAP_HUGE_SHIFT, -1, 0);
+    if (memory == MAP_FAILED) {
+        printf("not shown: no %zu MiB of free huge pages ... ", bytes >> 20);
+        return false;
+    }
+    munmap(memory, bytes);
+    return true;
+}
+
+/* A page of which some parts were on the broken rail is sent by another from the beginning. */
+static void rail_of_large_pages_is_cut(void)
+{
+    if (!has_huge_pages())
+        return;
+    sweep(&(struct plan){1, true, "cut", &large, in_parts, 5, false});
+    sweep(&(struct plan){1, false, "cut", &large_shared, in_parts, 5, false});
 }
 
 /* ---- a connection that is really killed ------------------------------------------------------ */
@@ -260,6 +303,8 @@ int main(int argc, char **argv)
         {"first_rail_is_cut", first_rail_is_cut},
         {"pulling_destination_is_cut", pulling_destination_is_cut},
         {"pulling_destination_is_late", pulling_destination_is_late},
+        {"rail_of_shared_memory_is_cut", rail_of_shared_memory_is_cut},
+        {"rail_of_large_pages_is_cut", rail_of_large_pages_is_cut},
         {"connection_is_killed", connection_is_killed},
         {NULL, NULL},
     };
