@@ -180,8 +180,8 @@ static int drive_lanes(struct pf_session *session)
 {
     struct pf_port *ports[PF_PORTS_MAX];
     int events = 0;
-    pf_session_ports(session, ports);
-    for (unsigned i = 0; i < session->idle.lane_count; i++) {
+    unsigned count = pf_session_ports(session, ports);
+    for (unsigned i = 0; i < count && i < session->idle.lane_count; i++) {
         int n = pf_progress(session->idle.lanes[i], BUDGET);
         if (n < 0 && session->outlives && ports[i]->role == PF_ROLE_BULK)
             pf_port_lose(ports[i], n);
