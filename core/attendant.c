@@ -1,7 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/attendant.h"
 
+#include "core/knock.h"
+#include "pageferry.h"
+
+#include <stdlib.h>
+
 enum { BUDGET = 32 };
+
+/* ---- being knocked at ------------------------------------------------------------------------ */
+
+static int post_receive(struct pf_knock_receive *receive)
+{
+    struct pf_attendant *attendant = receive->attendant;
+    struct pf_sge sge = {attendant->mr, attendant->bytes, sizeof attendant->bytes};
+    return pf_recv(attendant->port->endpoint, &sge, &receive->op);
+}
+
+static void knocked(struct pf_op *op, int status, size_t bytes)
+{
+    (void)bytes;
+    struct pf_knock_receive *receive = pf_container_of(op, struct pf_knock_receive, op);
+    int error = status ? status : post_receive(receive);
+    if (error && error != -ECANCELED)
+        pf_worker_fail(&receive->attendant->worker, error,
+                       "a lane that serves the destination's reads broke");
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static void *attendant_run(void *arg)
 {
@@ -21,19 +47,57 @@ static void *attendant_run(void *arg)
     return NULL;
 }
 
-int pf_attendant_start(struct pf_attendant *attendant, struct pf_port *port, const char *name)
+/* ---- setting up ------------------------------------------------------------------------------ */
+
+int pf_attendant_open(struct pf_attendant *attendant, struct pf_port *port, unsigned reads)
 {
-    const struct pf_options *options = port->session->options;
-    int error = pf_worker_init(&attendant->worker, port->session, port->rail);
-    if (error)
+    struct pf_session *session = port->session;
+    struct pf_device *device = port->lane->device;
+    *attendant = (struct pf_attendant){.port = port};
+    int error = pf_worker_init(&attendant->worker, session, port->rail);
+    if (error || !pf_knock_needed(&device->caps))
         return error;
-    attendant->port = port;
+    attendant->receive_count = reads < device->caps.max_depth ? reads + 1 : device->caps.max_depth;
+    attendant->receives = calloc(attendant->receive_count, sizeof *attendant->receives);
+    if (!attendant->receives)
+        return pf_why(&session->why, -ENOMEM, "no memory for %u receives",
+                      attendant->receive_count);
+    for (unsigned i = 0; i < attendant->receive_count; i++)
+        attendant->receives[i] =
+            (struct pf_knock_receive){.op.done = knocked, .attendant = attendant};
+    return pf_mr_reg(device, attendant->bytes, sizeof attendant->bytes, PF_LOCAL_WRITE,
+                     &attendant->mr, &session->why);
+}
+
+int pf_attendant_post_receives(struct pf_attendant *attendant)
+{
+    for (unsigned i = 0; i < attendant->receive_count; i++) {
+        int error = post_receive(&attendant->receives[i]);
+        if (error)
+            return pf_why(&attendant->port->session->why, error, "cannot post receives: %s",
+                          ferry_strerror(error));
+    }
+    return 0;
+}
+
+int pf_attendant_start(struct pf_attendant *attendant, const char *name)
+{
+    const struct pf_options *options = attendant->port->session->options;
     attendant->idle = (struct pf_idle){
-        .lanes = {port->lane},
+        .lanes = {attendant->port->lane},
         .lane_count = 1,
         .fds = {attendant->worker.stop_fd},
         .fd_count = 1,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
     };
     return pf_worker_start(&attendant->worker, name, attendant_run, attendant);
+}
+
+void pf_attendant_close(struct pf_attendant *attendant)
+{
+    pf_worker_stop(&attendant->worker);
+    if (attendant->mr)
+        pf_mr_dereg(attendant->mr);
+    free(attendant->receives);
+    *attendant = (struct pf_attendant){.worker = {.stop_fd = -1}};
 }

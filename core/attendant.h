@@ -10,13 +10,30 @@
 #include "core/session.h"
 #include "core/worker.h"
 
+struct pf_attendant;
+
+struct pf_knock_receive {
+    struct pf_op op;
+    struct pf_attendant *attendant;
+};
+
 struct pf_attendant {
     struct pf_worker worker;
     struct pf_port *port;
     struct pf_idle idle;
+    /* Where the peer knocks (core/knock.h); what it sends is of no interest. */
+    struct pf_knock_receive *receives;
+    unsigned receive_count;
+    struct pf_mr *mr;
+    uint8_t bytes[32];
 };
 
-/* Take the port's lane over. Stopped by pf_worker_stop(&attendant->worker). */
-int pf_attendant_start(struct pf_attendant *attendant, struct pf_port *port, const char *name);
+/* For a lane on which `reads` may be under way. Before the port is connected. */
+int pf_attendant_open(struct pf_attendant *attendant, struct pf_port *port, unsigned reads);
+int pf_attendant_post_receives(struct pf_attendant *attendant);
+/* Take the port's lane over. */
+int pf_attendant_start(struct pf_attendant *attendant, const char *name);
+/* After the endpoint is closed. Harmless for one that was not opened. */
+void pf_attendant_close(struct pf_attendant *attendant);
 
 #endif

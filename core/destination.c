@@ -72,7 +72,8 @@ static int open_lanes(struct pf_destination *destination)
     if (error)
         return error;
     pf_put_u32(&payload, destination->faults.requests.count);
-    pf_put_u32(&payload, destination->placers[0].stages);
+    pf_put_u32(&payload,
+               session->pull ? destination->pullers[0].count : destination->placers[0].stages);
     pf_put_u64(&payload, destination->placers[0].stage_size);
     pf_put_u32(&payload, session->rail_count);
     pf_put_u32(&payload, destination->faults.requests.trays.count);
@@ -180,17 +181,15 @@ static int start_listen(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     struct ferry_job *job = destination->job;
-    if (session->pull) {
-        int uncovered = pf_fetch_ready(&destination->fetch, &session->why);
-        if (uncovered)
-            return uncovered;
-    }
+    int error = session->pull ? pf_destination_ready_pull(destination) : 0;
+    if (error)
+        return error;
     pf_memory_locks_release(&destination->locks, &job->regions);
     pf_job_notify(job, FERRY_EVENT_LISTEN, NULL);
     pf_session_hand_over(session);
     pf_clients_attach(job->clients, &destination->arrival);
     /* The fault thread runs before the first page can fault. */
-    int error = pf_fault_thread_start(&destination->faults);
+    error = pf_fault_thread_start(&destination->faults);
     if (!error)
         error = pf_arrival_arm(&destination->arrival, &session->why);
     if (session->pull && !error)

@@ -89,6 +89,9 @@ int pf_destination_open_pull(struct pf_destination *destination);
 /* One KEYS message. */
 int pf_destination_take_keys(struct pf_destination *destination, struct pf_message *message);
 
+/* All keys have come. Before any thread starts. */
+int pf_destination_ready_pull(struct pf_destination *destination);
+
 int pf_destination_start_pull(struct pf_destination *destination);
 void pf_destination_stop_pull(struct pf_destination *destination);
 /* After hanging up. Harmless if it was not opened. */

@@ -42,7 +42,7 @@ static int accept_urgent(struct pf_destination *destination, struct pf_request *
     const struct pf_requests *requests = &destination->faults.requests;
     bool pull = destination->session.pull;
     struct pf_endpoint_attr attr =
-        pf_port_attr(port, requests->count, pull ? 1 : requests->receive_count, 32);
+        pf_port_attr(port, requests->count + pull, pull ? 1 : requests->receive_count, 32);
     int error = accept_port(destination, request, port, &attr);
     return error || pull ? error : pf_requests_post_receives(&destination->faults.requests);
 }
@@ -55,7 +55,7 @@ static int accept_bulk(struct pf_destination *destination, struct pf_request *re
     struct pf_endpoint_attr attr = pf_port_attr(port, placer->stages, placer->receive_count, 32);
     bool pull = destination->session.pull;
     if (pull)
-        attr = pf_port_attr(port, destination->pullers[rail].count, 1, 32);
+        attr = pf_port_attr(port, destination->pullers[rail].count + 1, 1, 32);
     int error = accept_port(destination, request, port, &attr);
     return error || pull ? error : pf_placer_post_receives(placer);
 }

@@ -13,6 +13,13 @@ int pf_destination_open_pull(struct pf_destination *destination)
     return error;
 }
 
+int pf_destination_ready_pull(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    pf_knock_init(&destination->faults.requests.knock, session->urgent.endpoint);
+    return pf_fetch_ready(&destination->fetch, &session->why);
+}
+
 int pf_destination_start_pull(struct pf_destination *destination)
 {
     int error = 0;

@@ -33,7 +33,8 @@ static struct timespec nap(const struct pf_idle *idle)
     return (struct timespec){.tv_nsec = ns > NAP_NS ? (long)ns : NAP_NS};
 }
 
-static void sleep_now(const struct pf_idle *idle, int timeout_ms)
+/* True if a descriptor ended it. */
+static bool sleep_now(const struct pf_idle *idle, int timeout_ms)
 {
     struct pollfd polled[PF_IDLE_LANES + PF_IDLE_FDS];
     nfds_t count = 0;
@@ -49,7 +50,7 @@ static void sleep_now(const struct pf_idle *idle, int timeout_ms)
     if (idle->naps)
         limit = nap(idle);
     /* Interrupted or timed out: the caller looks again either way. */
-    ppoll(polled, count, idle->naps || timeout_ms >= 0 ? &limit : NULL, NULL);
+    return ppoll(polled, count, idle->naps || timeout_ms >= 0 ? &limit : NULL, NULL) > 0;
 }
 
 /* Will an event end the sleep? If not, a nap costs its whole length, more than any wait for a core.
@@ -65,9 +66,15 @@ static bool wakes(const struct pf_idle *idle)
 void pf_idle(struct pf_idle *idle, int timeout_ms)
 {
     if (idle->armed) {
-        sleep_now(idle, timeout_ms);
-        /* A nap leaves the lanes as they were; after a wake-up they have to be armed again. */
-        idle->armed = idle->naps && idle->lane_count == 1;
+        /*
+         * Something happened if a descriptor says so, though it may make no callback: the peer's
+         * reads don't. A nap leaves the lanes as they were; after a wake-up they have to be armed
+         * again.
+         */
+        if (sleep_now(idle, timeout_ms))
+            pf_busy(idle);
+        else
+            idle->armed = idle->naps && idle->lane_count == 1;
         return;
     }
     uint64_t now = pf_now_ns();

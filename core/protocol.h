@@ -88,7 +88,10 @@ int pf_header_unpack(const void *data, size_t bytes, struct pf_header *header);
 
 /* ---- pull mode ------------------------------------------------------------------------------- */
 
-enum { PF_KEYS_MAX = 1 << 16 }; /* extents that KEYS tells in all */
+enum {
+    PF_KEYS_MAX = 1 << 16, /* extents that KEYS tells in all */
+    PF_PULLS_MAX = 256,    /* background reads that may be under way on one rail */
+};
 
 /* ---- the urgent lane ------------------------------------------------------------------------- */
 

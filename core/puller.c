@@ -15,7 +15,7 @@
  * 64 KiB a read: UFFDIO_COPY is at full rate with it, and what is under way while the job is
  * faulting is one of them.
  */
-enum { BUDGET = 8, PIECE_BYTES = 64 * 1024, PIECES_MAX = 256 };
+enum { BUDGET = 8, PIECE_BYTES = 64 * 1024 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -58,6 +58,7 @@ static int post(struct pf_pull *piece)
     piece->posted = true;
     if (puller->reading++ == 0)
         atomic_store(&puller->waits_since, pf_now_ns());
+    pf_knock(&puller->knock, pf_now_ns());
     while ((error = pf_read(puller->port->endpoint, &sge, 1, place.address,
                             &place.extent->bulk[puller->port->rail], &piece->op)) == -EAGAIN) {
         error = wait_for_room(puller);
@@ -226,11 +227,12 @@ static void measure(struct pf_puller *puller)
     if (puller->piece_bytes < largest)
         puller->piece_bytes = largest;
     size_t count = options->stages * stage_size / puller->piece_bytes;
-    if (count > PIECES_MAX)
-        count = PIECES_MAX;
+    if (count > PF_PULLS_MAX)
+        count = PF_PULLS_MAX;
     if (count < 2)
         count = 2;
-    puller->count = count < caps->max_depth ? (unsigned)count : caps->max_depth;
+    unsigned depth = caps->max_depth - 1; /* one is to knock */
+    puller->count = count < depth ? (unsigned)count : depth;
     puller->memory_bytes = puller->count * puller->piece_bytes;
 }
 
@@ -275,6 +277,7 @@ int pf_puller_open(struct pf_puller *puller, struct pf_session *session, unsigne
 int pf_puller_start(struct pf_puller *puller)
 {
     const struct pf_options *options = puller->session->options;
+    pf_knock_init(&puller->knock, puller->port->endpoint);
     puller->idle = (struct pf_idle){
         .lanes = {puller->port->lane},
         .lane_count = 1,

@@ -8,6 +8,7 @@
 
 #include "core/background.h"
 #include "core/fetch.h"
+#include "core/knock.h"
 #include "core/session.h"
 #include "core/worker.h"
 
@@ -38,6 +39,7 @@ struct pf_puller {
     size_t piece_bytes;
     struct pf_pull *pulls;
     struct pf_list free, arrived;
+    struct pf_knock knock;
     unsigned under_way; /* read or being read, and not placed yet */
     unsigned reading;
     _Atomic uint64_t waits_since; /* for the end of a read, in ns; 0: for none. Others may look */

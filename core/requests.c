@@ -112,6 +112,8 @@ static bool ask(struct pf_requests *requests, struct pf_wish *wish)
         .from = slot->page,
     };
     slot->read_ns = wish->read_ns;
+    if (requests->fetch)
+        pf_knock(&requests->knock, slot->read_ns);
     int error = requests->fetch ? post_read(slot) : post_request(slot);
     if (error) {
         pf_list_append(&requests->free, &slot->link);
@@ -317,7 +319,8 @@ static size_t slot_bytes(const struct pf_requests *requests)
 
 static void choose_slots(struct pf_requests *requests)
 {
-    unsigned depth = pf_session_device(requests->session)->caps.max_depth;
+    /* In pull mode one is to knock. */
+    unsigned depth = pf_session_device(requests->session)->caps.max_depth - requests->session->pull;
     requests->slot_size = pf_arrival_largest_copied(requests->arrival);
     size_t room = (size_t)SLOT_MEMORY / requests->slot_size;
     if (room < 2)

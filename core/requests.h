@@ -9,6 +9,7 @@
 #include "core/arrival.h"
 #include "core/fetch.h"
 #include "core/histogram.h"
+#include "core/knock.h"
 #include "core/session.h"
 #include "core/trays.h"
 
@@ -53,6 +54,7 @@ struct pf_requests {
     struct pf_arrival *arrival;
     struct pf_fetch *fetch; /* pull mode: pages are read, not asked for; else NULL */
     unsigned count, receive_count;
+    struct pf_knock knock;
     struct pf_slot *slots;
     struct pf_answer_receive *receives;
     struct pf_list free, filled;

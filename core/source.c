@@ -228,9 +228,9 @@ static int start_pull(struct pf_source *source)
         return 0;
     }
     pf_session_hand_over(session);
-    error = pf_attendant_start(&source->attendants[0], &session->urgent, "pf-urgent");
+    error = pf_attendant_start(&source->attendants[0], "pf-urgent");
     for (unsigned i = 0; i < session->rail_count && !error; i++)
-        error = pf_attendant_start(&source->attendants[1 + i], &session->rails[i].bulk, "pf-bulk");
+        error = pf_attendant_start(&source->attendants[1 + i], "pf-bulk");
     return error;
 }
 
@@ -420,6 +420,8 @@ static void close_source(struct pf_source *source)
     pf_responder_close(&source->responder);
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         pf_mover_close(&source->movers[i]);
+    for (unsigned i = 0; i <= PF_RAILS_MAX; i++)
+        pf_attendant_close(&source->attendants[i]);
     pf_source_keys_close(&source->keys);
     pf_release_close(&source->release);
     pf_source_memory_close(&source->memory);

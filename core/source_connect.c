@@ -92,20 +92,28 @@ static int connect_rail(struct pf_source *source, unsigned index)
     return error ? error : wait_connected(source, &rail->bulk);
 }
 
-/* Pull mode: nothing is sent on these. */
-static int connect_idle(struct pf_source *source)
+/* Pull mode: the destination reads, and may knock. */
+static int connect_pulled(struct pf_source *source, struct pf_port *port,
+                          struct pf_attendant *attendant, unsigned reads)
 {
-    struct pf_port *ports[PF_PORTS_MAX];
-    unsigned count = pf_session_ports(&source->session, ports);
-    int error = 0;
-    for (unsigned i = 0; i < count && !error; i++) {
-        struct pf_endpoint_attr attr = pf_port_attr(ports[i], 1, 1, 32);
-        if (ports[i]->role == PF_ROLE_CONTROL)
-            continue;
-        error = connect_port(source, ports[i], &attr);
-        if (!error)
-            error = wait_connected(source, ports[i]);
-    }
+    int error = port->lane->device->caps.remote_cpu ? pf_attendant_open(attendant, port, reads) : 0;
+    unsigned receives = attendant->receive_count ? attendant->receive_count : 1;
+    struct pf_endpoint_attr attr = pf_port_attr(port, 1, receives, sizeof attendant->bytes);
+    if (!error)
+        error = connect_port(source, port, &attr);
+    if (!error)
+        error = pf_attendant_post_receives(attendant);
+    return error ? error : wait_connected(source, port);
+}
+
+static int open_pulled(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    unsigned slots = source->responder.slots;
+    int error = connect_pulled(source, &session->urgent, &source->attendants[0], slots);
+    for (unsigned i = 0; i < session->rail_count && !error; i++)
+        error = connect_pulled(source, &session->rails[i].bulk, &source->attendants[1 + i],
+                               source->stages);
     return error;
 }
 
@@ -113,6 +121,9 @@ static int take_rails(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     unsigned rails = source->rails_accepted;
+    if (session->pull && (source->responder.slots > PF_SLOTS_MAX || source->stages > PF_PULLS_MAX))
+        return pf_why(&session->why, -EPROTO, "the destination wants %u and %u reads under way",
+                      source->responder.slots, source->stages);
     if (rails == 0 || rails > session->rail_count)
         return pf_why(&session->why, -EPROTO,
                       "the destination offers %u rails of %u: no such thing", rails,
@@ -153,7 +164,7 @@ int pf_source_open_lanes(struct pf_source *source)
     struct pf_session *session = &source->session;
     int error = check_offer(source);
     if (error || session->pull)
-        return error ? error : connect_idle(source);
+        return error ? error : open_pulled(source);
     error = pf_responder_open(&source->responder, session, source->responder.slots);
     if (!error)
         error = pf_prefetch_open(&source->responder.prefetch, session, &source->responder.worker,

@@ -110,6 +110,9 @@ static int put_key(struct pf_session *session, struct pf_wire *payload, struct p
 {
     uint8_t key[PF_RKEY_BYTES] = {0};
     int error;
+    if (!mr)
+        return pf_why(&session->why, -EINVAL, "the job's memory is not registered with rail %u",
+                      port->rail);
     /* A back end may have to let the peer read what it has been told before. */
     while ((error = pf_rkey_pack(mr, port->endpoint, key)) == -EAGAIN) {
         error = pf_session_step(session);
@@ -123,13 +126,13 @@ static int put_key(struct pf_session *session, struct pf_wire *payload, struct p
 }
 
 static int put_extent(struct pf_session *session, struct pf_wire *payload,
-                      const struct pf_keyed *keyed)
+                      const struct pf_keyed *keyed, const char *addr)
 {
     pf_put_u32(payload, keyed->region);
     pf_put_u32(payload, 0);
     pf_put_u64(payload, keyed->first);
     pf_put_u64(payload, keyed->pages);
-    pf_put_u64(payload, (uintptr_t)keyed->mrs[0]->addr);
+    pf_put_u64(payload, (uintptr_t)addr);
     int error = put_key(session, payload, keyed->mrs[0], &session->urgent);
     for (unsigned i = 0; i < session->rail_count && !error; i++)
         error = put_key(session, payload, keyed->mrs[i], &session->rails[i].bulk);
@@ -140,12 +143,12 @@ static int give(struct pf_session *session, struct pf_source_memory *memory, str
                 struct pf_wire *payload)
 {
     const struct pf_region *region = memory->regions[keyed->region].region;
+    char *addr = pf_region_page(region, keyed->first);
     int error = 0;
     for (unsigned i = 0; i < memory->rails.count && !error; i++)
-        error = pf_mr_reg(memory->rails.devices[i], pf_region_page(region, keyed->first),
-                          keyed->pages << region->page_shift, PF_REMOTE_READ, &keyed->mrs[i],
-                          &session->why);
-    return error ? error : put_extent(session, payload, keyed);
+        error = pf_mr_reg(memory->rails.devices[i], addr, keyed->pages << region->page_shift,
+                          PF_REMOTE_READ, &keyed->mrs[i], &session->why);
+    return error ? error : put_extent(session, payload, keyed, addr);
 }
 
 /* One message: as many as fit, but no more memory than is registered in a moment. */
@@ -160,7 +163,7 @@ static int give_some(struct pf_source_keys *keys, struct pf_session *session,
         struct pf_keyed *keyed = &keys->list[(*at)++];
         error = give(session, memory, keyed, &payload);
         if (!error)
-            bytes += keyed->mrs[0]->len;
+            bytes += keyed->pages << memory->regions[keyed->region].region->page_shift;
     }
     return error ? error : pf_session_commit(session, PF_MSG_KEYS, &payload);
 }

@@ -71,8 +71,10 @@ struct pf_caps {
     unsigned max_depth;      /* operations posted at once on one endpoint, each direction */
     bool needs_pinning;      /* registering pins (and so populates) memory, memlock applies */
     bool can_sleep;          /* pf_lane_fd() works; if not, callers nap between looks */
-    bool remote_cpu;         /* one-sided operations need pf_progress() of the lane they go to */
-    bool ordered_writes;     /* an immediate also certifies the earlier writes of its endpoint */
+    /* One-sided operations are carried out in pf_progress() of the lane they go to, which makes no
+     * callback for them; without it they need no CPU there. */
+    bool remote_cpu;
+    bool ordered_writes; /* an immediate also certifies the earlier writes of its endpoint */
 };
 
 /* ---- operations ------------------------------------------------------------------------------ */

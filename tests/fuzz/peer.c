@@ -330,7 +330,7 @@ static int source_lanes(struct peer *peer, const char *uri)
     return error ? error : hear_arena(peer);
 }
 
-/* No stages: the destination means to pull (a mutation said so), and no ARENA would come. */
+/* No stage size: the destination means to pull (a mutation said so), and no ARENA would come. */
 static int hear_accepted(struct peer *peer)
 {
     struct pf_message message;
@@ -338,7 +338,8 @@ static int hear_accepted(struct peer *peer)
     if (error)
         return error;
     pf_get_u32(&message.payload);
-    return pf_get_u32(&message.payload) ? 0 : -EPROTO;
+    pf_get_u32(&message.payload);
+    return pf_get_u64(&message.payload) ? 0 : -EPROTO;
 }
 
 static int source_step(struct peer *peer, const char *uri, enum peer_step step)
