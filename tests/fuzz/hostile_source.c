@@ -3,23 +3,11 @@
  * hostile_source URI [TESTNAME]: what a destination makes of a source that breaks the protocol: one
  * clear line, and it waits for another (or ends with its own status once the job runs there).
  */
-#include "tests/fuzz/peer.h"
+#include "tests/fuzz/attack.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static const char waits_again[] =
-    "pageferry: error: a migration to here failed, waiting for another:";
-
-static const struct grid_play play = {PEER_PAGES, PEER_STEPS, PEER_MOVE_AT, .declared = NULL};
-
-struct attack {
-    const char *name;
-    enum peer_step after;
-    void (*strike)(struct peer *peer);
-    const char *words; /* in the line that the destination writes */
-};
 
 /* ---- the control lane
  * ------------------------------------------------------------------------------- */
@@ -417,64 +405,13 @@ static const struct attack before[] = {
     {"run stage", PEER_LISTENING, run_beyond_the_stage, "could not be placed"},
 };
 
-static const char *const options[] = {"stages",          "2",   "slots", "4", "stage-size", "16K",
-                                      "prefetch-window", "16K", NULL};
-
-static void start_destination(struct rig_run *run)
-{
-    struct rig_side side = {.body = grid_job,
-                            .ctx = &play,
-                            .options = options,
-                            .destination = true,
-                            .persistent = true};
-    memset(run, 0, sizeof *run);
-    run->failures_before = CU_get_number_of_failures();
-    snprintf(side.uri, sizeof side.uri, "%s", rig_target());
-    rig_launch(&run->destination, &side);
-    CU_ASSERT_TRUE_FATAL(rig_await(&run->destination, "uri"));
-}
-
-/* It has said why a session ended, so many times by now. */
-static void await_lines(struct rig_process *process, unsigned lines)
-{
-    CU_ASSERT_TRUE(rig_await_failures(process, lines));
-    CU_ASSERT_EQUAL(rig_times_said(process, waits_again), lines);
-}
-
-/* After all of it a well-behaved source is taken as if nothing had been. */
-static void finish_well(struct rig_run *run)
-{
-    struct rig_side side = {.body = grid_job, .ctx = &play};
-    snprintf(side.uri, sizeof side.uri, "%s", rig_said(&run->destination, "uri"));
-    rig_launch(&run->source, &side);
-    rig_assert_moved(run, grid_expected(PEER_PAGES, PEER_STEPS));
-}
-
-static void strike(struct rig_run *run, const struct attack *attack, unsigned number)
-{
-    struct peer *peer = peer_new();
-    int error = peer_source(peer, rig_said(&run->destination, "uri"), attack->after);
-    if (error)
-        fprintf(stderr, "\n%s: %s\n", attack->name, peer->session.why.text);
-    CU_ASSERT_EQUAL_FATAL(error, 0);
-    attack->strike(peer);
-    CU_ASSERT_TRUE(peer_await_end(peer));
-    peer_free(peer);
-    await_lines(&run->destination, number);
-    const char *said = rig_said(&run->destination, waits_again);
-    if (!said || !strstr(said, attack->words))
-        fprintf(stderr, "\n%s: \"%s\" lacks \"%s\"\n", attack->name, said ? said : "",
-                attack->words);
-    CU_ASSERT(said && strstr(said, attack->words) && strlen(said) > 10);
-}
-
 static void destination_outlives_every_attack(void)
 {
     struct rig_run run;
-    start_destination(&run);
+    attack_start_destination(&run);
     for (unsigned i = 0; i < sizeof before / sizeof before[0]; i++)
-        strike(&run, &before[i], i + 1);
-    finish_well(&run);
+        attack_strike(&run, &before[i], i + 1, 0);
+    attack_finish_well(&run);
 }
 
 /* ---- after the switch
@@ -500,20 +437,8 @@ static const struct attack after[] = {
 
 static void running_job_is_ended(void)
 {
-    for (unsigned i = 0; i < sizeof after / sizeof after[0]; i++) {
-        struct rig_run run;
-        start_destination(&run);
-        struct peer *peer = peer_new();
-        CU_ASSERT_EQUAL(peer_source(peer, rig_said(&run.destination, "uri"), after[i].after), 0);
-        after[i].strike(peer);
-        CU_ASSERT_TRUE(peer_await_end(peer));
-        peer_free(peer);
-        rig_finish(&run.destination);
-        CU_ASSERT_EQUAL(run.destination.status, FERRY_EXIT_DESTINATION_LOST);
-        CU_ASSERT_EQUAL(rig_times_said(&run.destination, "answer"), 0);
-        CU_ASSERT(rig_mentions(&run.destination, after[i].words));
-        rig_explain(&run);
-    }
+    for (unsigned i = 0; i < sizeof after / sizeof after[0]; i++)
+        attack_running(&after[i], 0);
 }
 
 /* ---- at random
@@ -525,7 +450,7 @@ enum { ITERATIONS = 60 };
 static void mutated_conversations(void)
 {
     struct rig_run run;
-    start_destination(&run);
+    attack_start_destination(&run);
     for (unsigned seed = 1; seed <= ITERATIONS; seed++) {
         struct peer *peer = peer_new();
         peer->options.peer_timeout_ms = 1000;
@@ -534,9 +459,9 @@ static void mutated_conversations(void)
         if (!error)
             peer_settle(peer, 2);
         peer_free(peer);
-        await_lines(&run.destination, seed);
+        attack_await_lines(&run.destination, seed);
     }
-    finish_well(&run);
+    attack_finish_well(&run);
 }
 
 int main(int argc, char **argv)

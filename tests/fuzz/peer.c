@@ -225,7 +225,7 @@ static void say_hello(struct peer *peer)
     pf_put_u32(&wire, 1);
     pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
     pf_put_u32(&wire, 1);
-    pf_put_u32(&wire, 0);
+    pf_put_u32(&wire, peer->flags);
     say(peer, PF_MSG_HELLO, &wire, bytes);
 }
 
@@ -251,6 +251,27 @@ static void say_states(struct peer *peer)
     say(peer, PF_MSG_STATES, &wire, bytes);
 }
 
+void peer_say_keys(struct peer *peer, const struct peer_extent *list, unsigned count)
+{
+    struct pf_session *session = &peer->session;
+    uint8_t bytes[512];
+    uint8_t urgent[PF_RKEY_BYTES];
+    uint8_t bulk[PF_RKEY_BYTES];
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    pf_rkey_pack(peer->mr, session->urgent.endpoint, urgent);
+    pf_rkey_pack(peer->mr, session->rails[0].bulk.endpoint, bulk);
+    for (unsigned i = 0; i < count; i++) {
+        pf_put_u32(&wire, list[i].region);
+        pf_put_u32(&wire, list[i].zero);
+        pf_put_u64(&wire, list[i].first);
+        pf_put_u64(&wire, list[i].pages);
+        pf_put_u64(&wire, list[i].address);
+        pf_put_bytes(&wire, urgent, sizeof urgent);
+        pf_put_bytes(&wire, bulk, sizeof bulk);
+    }
+    say(peer, PF_MSG_KEYS, &wire, bytes);
+}
+
 static void say_switch(struct peer *peer)
 {
     uint8_t bytes[64];
@@ -259,6 +280,8 @@ static void say_switch(struct peer *peer)
     pf_put_u64(&wire, 0);
     pf_put_u64(&wire, PEER_PAGES);
     say(peer, PF_MSG_UNSENT, &wire, bytes);
+    if (peer->flags & PF_HELLO_PULL)
+        peer_say_keys(peer, &(struct peer_extent){.pages = PEER_PAGES}, 1);
     wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u64(&wire, 0);
     pf_put_u64(&wire, PEER_MOVE_AT);
@@ -327,10 +350,10 @@ static int source_lanes(struct peer *peer, const char *uri)
     int error = connect_port(peer, &peer->session.urgent, uri);
     if (!error)
         error = connect_port(peer, &peer->session.rails[0].bulk, uri);
-    return error ? error : hear_arena(peer);
+    return error || peer->flags & PF_HELLO_PULL ? error : hear_arena(peer);
 }
 
-/* No stage size: the destination means to pull (a mutation said so), and no ARENA would come. */
+/* No stage size: the destination means to pull. If only a mutation said so no ARENA would come. */
 static int hear_accepted(struct peer *peer)
 {
     struct pf_message message;
@@ -339,7 +362,8 @@ static int hear_accepted(struct peer *peer)
         return error;
     pf_get_u32(&message.payload);
     pf_get_u32(&message.payload);
-    return pf_get_u64(&message.payload) ? 0 : -EPROTO;
+    bool pulls = pf_get_u64(&message.payload) == 0;
+    return pulls == (bool)(peer->flags & PF_HELLO_PULL) ? 0 : -EPROTO;
 }
 
 static int source_step(struct peer *peer, const char *uri, enum peer_step step)

@@ -50,6 +50,7 @@ struct peer {
     /* As a destination: immediates of the bulk lane, messages and immediates of the urgent one. */
     unsigned fills[PF_STAGES_MAX], fill_count, answers, tray_fills[PF_TRAYS_MAX];
     uint32_t last_answer;
+    uint32_t flags;    /* of HELLO; PF_HELLO_PULL changes the script */
     unsigned mutation; /* seed; 0: every message is sent as it is */
 };
 
@@ -70,6 +71,13 @@ void peer_settle(struct peer *peer, unsigned milliseconds);
 
 /* One control message: type and payload as they are. */
 void peer_say(struct peer *peer, unsigned type, const void *payload, size_t length);
+/* An extent of KEYS. */
+struct peer_extent {
+    uint32_t region, zero;
+    uint64_t first, pages, address;
+};
+/* With good keys, but of memory that nobody may read. */
+void peer_say_keys(struct peer *peer, const struct peer_extent *list, unsigned count);
 /* Bytes as a message of a lane: no header, no check. */
 void peer_send(struct peer *peer, struct pf_port *port, const void *bytes, size_t length);
 /* Write into the other side's memory, with an immediate. */
