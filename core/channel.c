@@ -141,13 +141,18 @@ static int post(struct pf_channel *channel, struct pf_channel_buffer *buffer, un
     return 0;
 }
 
+bool pf_channel_room(const struct pf_channel *channel)
+{
+    return channel->sent - channel->sent_handled < PF_CHANNEL_WINDOW;
+}
+
 int pf_channel_begin(struct pf_channel *channel, struct pf_wire *payload)
 {
     if (channel->status)
         return channel->status;
     /* One that was begun and given up is begun anew. */
     struct pf_channel_buffer *buffer = channel->building ? channel->building : free_send(channel);
-    if (!buffer || channel->sent - channel->sent_handled >= PF_CHANNEL_WINDOW)
+    if (!buffer || !pf_channel_room(channel))
         return -EAGAIN;
     channel->building = buffer;
     *payload = pf_wire_over(buffer->bytes + PF_HEADER_BYTES, PF_CHANNEL_MESSAGE - PF_HEADER_BYTES);

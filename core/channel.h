@@ -64,6 +64,9 @@ bool pf_channel_busy(const struct pf_channel *channel);
 /* After the endpoint is closed and its lane drained. */
 void pf_channel_free(struct pf_channel *channel);
 
+/* Room for a message? */
+bool pf_channel_room(const struct pf_channel *channel);
+
 /*
  * Begin a message: its payload is written to *payload, then pf_channel_commit() sends it. -EAGAIN
  * the window is full: progress and try again. -errno the channel is dead.

@@ -36,11 +36,15 @@ static int tell_counters(struct pf_destination *destination, unsigned type)
 {
     struct pf_wire payload;
     measure(destination);
+    destination->told_ns = pf_now_ns();
+    /* A source that can't listen now (it may be stopped, with its pages being read) must not keep
+     * us from what else is to do. */
+    if (type == PF_MSG_PROGRESS && !pf_channel_room(&destination->session.channel))
+        return 0;
     int error = pf_session_begin(&destination->session, &payload);
     if (error)
         return error;
     pf_progress_put(&payload, &destination->job->counters);
-    destination->told_ns = pf_now_ns();
     return pf_session_commit(&destination->session, type, &payload);
 }
 

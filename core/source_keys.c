@@ -71,8 +71,8 @@ static void make_plan(struct plan *plan, const struct pf_source_memory *memory)
     }
 }
 
-static int choose(struct pf_source_keys *keys, const struct pf_source_memory *memory,
-                  struct pf_why *why)
+int pf_source_keys_plan(struct pf_source_keys *keys, const struct pf_source_memory *memory,
+                        struct pf_why *why)
 {
     struct plan plan = {.gap_bytes = GAP_BYTES, .piece_bytes = PIECE_BYTES};
     for (unsigned i = 0; i < memory->rails.count; i++) {
@@ -139,16 +139,24 @@ static int put_extent(struct pf_session *session, struct pf_wire *payload,
     return error;
 }
 
+int pf_source_keys_register(struct pf_keyed *keyed, const struct pf_source_memory *memory,
+                            struct pf_why *why)
+{
+    const struct pf_region *region = memory->regions[keyed->region].region;
+    int error = 0;
+    for (unsigned i = 0; i < memory->rails.count && !error; i++)
+        error = pf_mr_reg(memory->rails.devices[i], pf_region_page(region, keyed->first),
+                          keyed->pages << region->page_shift, PF_REMOTE_READ, &keyed->mrs[i], why);
+    return error;
+}
+
 static int give(struct pf_session *session, struct pf_source_memory *memory, struct pf_keyed *keyed,
                 struct pf_wire *payload)
 {
     const struct pf_region *region = memory->regions[keyed->region].region;
-    char *addr = pf_region_page(region, keyed->first);
-    int error = 0;
-    for (unsigned i = 0; i < memory->rails.count && !error; i++)
-        error = pf_mr_reg(memory->rails.devices[i], addr, keyed->pages << region->page_shift,
-                          PF_REMOTE_READ, &keyed->mrs[i], &session->why);
-    return error ? error : put_extent(session, payload, keyed, addr);
+    int error = pf_source_keys_register(keyed, memory, &session->why);
+    return error ? error
+                 : put_extent(session, payload, keyed, pf_region_page(region, keyed->first));
 }
 
 /* One message: as many as fit, but no more memory than is registered in a moment. */
@@ -172,7 +180,7 @@ int pf_source_keys_give(struct pf_source_keys *keys, struct pf_session *session,
                         struct pf_source_memory *memory)
 {
     unsigned at = 0;
-    int error = choose(keys, memory, &session->why);
+    int error = pf_source_keys_plan(keys, memory, &session->why);
     while (!error && at < keys->count)
         error = give_some(keys, session, memory, &at);
     return error;

@@ -26,9 +26,17 @@ struct pf_source_keys {
     unsigned count;
 };
 
+/* What to register, and nothing registered yet. -ENOMEM with a sentence, as below. */
+int pf_source_keys_plan(struct pf_source_keys *keys, const struct pf_source_memory *memory,
+                        struct pf_why *why);
+
+/* Register one extent with every rail's device. */
+int pf_source_keys_register(struct pf_keyed *keyed, const struct pf_source_memory *memory,
+                            struct pf_why *why);
+
 /*
- * Register and tell (KEYS, as many as it takes). The urgent and bulk connections are up. -ENOMEM
- * with a sentence: the memlock limit is too low, or the device refuses.
+ * Plan, register and tell (KEYS, as many as it takes). The urgent and bulk connections are up.
+ * -ENOMEM with a sentence: the memlock limit is too low, or the device refuses.
  */
 int pf_source_keys_give(struct pf_source_keys *keys, struct pf_session *session,
                         struct pf_source_memory *memory);
