@@ -46,6 +46,7 @@ int pf_bench_fault(const struct pf_bench *bench, struct pf_report *report, struc
 int pf_bench_fault_crowd(const struct pf_bench *bench, struct pf_report *report,
                          struct pf_why *why);
 int pf_bench_prefetch(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+int pf_bench_fetch(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 int pf_bench_bulk(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 #endif

@@ -33,6 +33,9 @@ static int open_job(struct ferry_job **job, const struct pf_bench *bench, bool b
     if (!error)
         error = ferry_job_set(*job, "prefetch", bench->prefetch ? "on" : "off");
     if (!error)
+        error =
+            ferry_job_set(*job, "fetch", bench->engine.fetch == PF_FETCH_READ ? "read" : "write");
+    if (!error)
         error = ferry_job_set(*job, "wait", bench->engine.wait == PF_WAIT_SPIN ? "spin" : "sleep");
     return error ? say_why(*job, error, why) : 0;
 }
@@ -90,7 +93,9 @@ int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *com
                  struct pf_why *why)
 {
     struct ferry_job *job;
-    int error = open_job(&job, bench, command->background, why);
+    struct pf_bench own = *bench;
+    own.engine.fetch = command->fetch;
+    int error = open_job(&job, &own, command->background, why);
     if (!error)
         error = move(job, bench, command, why);
     if (job)
@@ -157,7 +162,8 @@ int pf_move_here(struct pf_moved *moved, const struct pf_bench *bench, struct pf
         .page_size = bench->page_size == FERRY_PAGE_DEFAULT ? PF_TOUCH_PAGE : bench->page_size,
         .seed = seed,
         .peer = peer,
-        .command = {PF_PEER_MOVE, .bytes = bytes, .seed = seed, .background = background},
+        .command = {PF_PEER_MOVE, .bytes = bytes, .seed = seed, .background = background,
+                    .fetch = bench->engine.fetch},
     };
     int error = open_job(&moved->job, bench, background, why);
     if (error)

@@ -30,6 +30,7 @@ struct pf_peer_command {
     size_t bytes;
     uint64_t seed;
     bool background;
+    unsigned fetch; /* enum pf_fetch_mode */
 };
 
 /* Fork. The child serves until it is told to quit and never returns. */

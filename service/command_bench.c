@@ -36,7 +36,7 @@ struct measurement {
 
 static const struct measurement measurements[] = {
     {"raw", pf_bench_raw},           {"fault", pf_bench_fault}, {"bulk", pf_bench_bulk},
-    {"prefetch", pf_bench_prefetch}, {"place", pf_bench_place},
+    {"prefetch", pf_bench_prefetch}, {"place", pf_bench_place}, {"fetch", pf_bench_fetch},
 };
 
 struct bench_args {
@@ -55,7 +55,7 @@ static const struct argp_option rows[] = {
     {"transport", 't', "URI|SCHEME", 0,
      "What to measure: a URI of this host, or a scheme alone (tcp, ofi+tcp, ofi+shm, verbs)", 0},
     {"size", KEY_SIZE, "MIB", 0,
-     "Size of the job that is moved (default: fault 256, bulk 512, prefetch 64)", 0},
+     "Size of the job that is moved (default: fault 256, bulk 512, prefetch 64, fetch 16)", 0},
     {"pages", KEY_PAGES, "4k|2m", 0, "Page size of the job that is moved (default 4k)", 0},
     {"shared", KEY_SHARED, NULL, 0, "The job's memory is a memfd (default: anonymous memory)", 0},
     {"threads", KEY_THREADS, "COUNT", 0,
@@ -110,7 +110,7 @@ static bool is_place(const struct bench_args *args)
 static void check_complete(struct bench_args *args, struct argp_state *state)
 {
     if (!args->measurement)
-        argp_error(state, "what to measure is missing: raw, fault, bulk, place or prefetch");
+        argp_error(state, "what to measure is missing: raw, fault, bulk, place, prefetch or fetch");
     if (!args->transport && !is_place(args))
         argp_error(state, "--transport is missing: a scheme such as tcp, or a URI of this host");
     if (args->page_size != FERRY_PAGE_DEFAULT && args->measurement &&
@@ -158,11 +158,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (args->measurement)
-            argp_error(state, "one measurement at a time: raw, fault, bulk, place or prefetch");
+            argp_error(state,
+                       "one measurement at a time: raw, fault, bulk, place, prefetch or fetch");
         args->measurement = find(text);
         if (!args->measurement)
             argp_error(state,
-                       "there is no measurement \"%.40s\": raw, fault, bulk, place or prefetch",
+                       "there is no measurement \"%.40s\": raw, fault, bulk, place, prefetch or "
+                       "fetch",
                        text);
         return 0;
     case ARGP_KEY_END:
@@ -292,7 +294,7 @@ int pf_command_bench(int argc, char **argv)
     const struct argp argp = {
         .options = rows,
         .parser = parse,
-        .args_doc = "raw|fault|bulk|place|prefetch",
+        .args_doc = "raw|fault|bulk|place|prefetch|fetch",
         .doc =
             "Measure a transport (raw), the latency of page faults over it (fault) or the rate "
             "of the background stream (bulk), or what sending neighbours unasked saves (prefetch), "

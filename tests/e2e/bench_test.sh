@@ -100,6 +100,12 @@ prefetch() {
         'BEGIN { exit !(on < off) }' || fail "$last: no fewer faults with neighbours sent"
 }
 
+fetch() {
+    pf 0 bench fetch --transport tcp --quick --size 4 --json "$@"
+    numbers write_p50_us write_p99_us write_service_p50_us write_answer_p50_us \
+        read_p50_us read_p99_us read_service_p50_us read_answer_p50_us ratio_p50
+}
+
 # The environment of a job is not the measurement's.
 stray_environment() {
     PAGEFERRY_NAME=stray PAGEFERRY_INCOMING=tcp://127.0.0.1:1 PAGEFERRY_WAIT=sleep \
@@ -181,6 +187,8 @@ for wait in spin sleep; do
     bulk --wait $wait
     described $wait
     prefetch --wait $wait
+    described $wait
+    fetch --wait $wait
     described $wait
 done
 crowd
