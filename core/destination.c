@@ -58,7 +58,7 @@ static int open_lanes(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_wire payload;
     bool watched = pf_clients_watch_blind(destination->job->clients);
-    int error = session->pull ? 0 : pf_landings_open(&destination->arrival, session, watched);
+    int error = pf_landings_open(&destination->arrival, session, watched);
     if (!error)
         error = pf_fault_thread_open(&destination->faults, session, &destination->arrival);
     if (session->pull && !error)

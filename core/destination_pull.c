@@ -2,11 +2,31 @@
 /* What a destination does otherwise when it pulls the pages. */
 #include "core/destination.h"
 
+/* A host page is read in one go. */
+static int check_pages(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    const struct pf_regions *regions = &destination->job->regions;
+    for (unsigned rail = 0; rail < session->rail_count; rail++) {
+        size_t most = session->rails[rail].device->caps.max_message;
+        for (unsigned i = 0; i < regions->count; i++)
+            if (pf_region_page_size(&regions->list[i]) > most)
+                return pf_why(&session->why, -EMSGSIZE,
+                              "region \"%s\" has pages of %zu bytes, and the device reads %zu at "
+                              "once: use --fetch write",
+                              regions->list[i].name, pf_region_page_size(&regions->list[i]), most);
+    }
+    return 0;
+}
+
 int pf_destination_open_pull(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
     destination->faults.requests.fetch = &destination->fetch;
-    int error = pf_fetch_open(&destination->fetch, &destination->arrival, &session->why);
+    int error = check_pages(destination);
+    if (error)
+        return error;
+    error = pf_fetch_open(&destination->fetch, &destination->arrival, &session->why);
     for (unsigned i = 0; i < session->rail_count && !error; i++)
         error = pf_puller_open(&destination->pullers[i], session, i, &destination->fetch,
                                destination->background);

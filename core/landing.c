@@ -34,7 +34,8 @@ static const char *obstacle(const struct pf_arriving *arriving, const struct pf_
         return "this kernel has no minor faults for it";
     for (unsigned i = 0; i < session->rail_count; i++) {
         const struct pf_caps *caps = &session->rails[i].device->caps;
-        if (!caps->ordered_writes)
+        /* Who reads by himself knows when a page is there. */
+        if (!caps->ordered_writes && !session->pull)
             return "the transport does not keep the order of writes";
         if (arriving->region->bytes > caps->max_registration)
             return "it is larger than the device can register";
@@ -111,7 +112,8 @@ static int open_one(struct pf_arriving *arriving, const struct pf_session *sessi
     int error = map_alias(arriving, why);
     for (unsigned i = 0; i < session->rail_count && !error; i++)
         error = pf_mr_reg(session->rails[i].device, arriving->alias, arriving->region->bytes,
-                          PF_REMOTE_WRITE, &arriving->alias_mrs[i], why);
+                          session->pull ? PF_LOCAL_WRITE : PF_REMOTE_WRITE, &arriving->alias_mrs[i],
+                          why);
     if (error) {
         close_one(arriving);
         return error;

@@ -2,7 +2,8 @@
 /*
  * Placing in place: the source writes the pages of a shared region straight into its file, through
  * a second mapping that is registered, and a page is placed by mapping it (UFFDIO_CONTINUE). No
- * copy is made, and nothing catches a second write: a page has exactly one writer.
+ * copy is made, and nothing catches a second write: a page has exactly one writer. In pull mode it
+ * is the destination that reads into that mapping, and nobody is told of it.
  */
 #ifndef PF_CORE_LANDING_H
 #define PF_CORE_LANDING_H

@@ -50,10 +50,15 @@ static int wait_for_room(struct pf_puller *puller)
 static int post(struct pf_pull *piece)
 {
     struct pf_puller *puller = piece->puller;
-    unsigned shift = puller->arrival->list[piece->region].region->page_shift;
+    const struct pf_arriving *arriving = &puller->arrival->list[piece->region];
+    unsigned shift = arriving->region->page_shift;
     struct pf_remote_place place = pf_fetch_place(puller->fetch, piece->region, piece->run.first);
     struct pf_sge sge = {puller->mr, piece->memory, piece->run.pages << shift};
     int error;
+    if (arriving->in_place) {
+        sge.mr = arriving->alias_mrs[puller->port->rail];
+        sge.addr = arriving->alias + (piece->run.first << shift);
+    }
     puller->under_way++;
     piece->posted = true;
     if (puller->reading++ == 0)
@@ -126,11 +131,15 @@ static int place_piece(struct pf_pull *piece)
 {
     struct pf_puller *puller = piece->puller;
     struct pf_counters *counters = puller->session->counters;
-    size_t page_size = pf_region_page_size(puller->arrival->list[piece->region].region);
+    const struct pf_arriving *arriving = &puller->arrival->list[piece->region];
+    size_t page_size = pf_region_page_size(arriving->region);
     for (size_t done = 0; done < piece->run.pages;) {
         const char *from = piece->memory + done * page_size;
-        bool zero;
-        size_t pages = pf_same_kind(from, page_size, piece->run.pages - done, &zero);
+        bool zero = false;
+        size_t pages = piece->run.pages;
+        /* What lies in its file already is not looked at. */
+        if (!arriving->in_place)
+            pages = pf_same_kind(from, page_size, piece->run.pages - done, &zero);
         struct pf_placing placing = {
             .region = piece->region,
             .run = {piece->run.first + done, pages},

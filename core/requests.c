@@ -45,13 +45,30 @@ static size_t page_size(const struct pf_slot *slot)
     return pf_region_page_size(slot->requests->arrival->list[slot->placing.region].region);
 }
 
+static bool in_place(const struct pf_slot *slot)
+{
+    return slot->requests->arrival->list[slot->placing.region].in_place;
+}
+
+/* Pull mode: where a page is read to, its slot or the place in its file. */
+static struct pf_sge read_to(const struct pf_slot *slot)
+{
+    const struct pf_requests *requests = slot->requests;
+    const struct pf_arriving *arriving = &requests->arrival->list[slot->placing.region];
+    size_t size = page_size(slot);
+    if (in_place(slot))
+        return (struct pf_sge){arriving->alias_mrs[0],
+                               arriving->alias + slot->placing.run.first * size, size};
+    return (struct pf_sge){requests->pages_mr, slot->page, size};
+}
+
 /* Pull mode: the page itself, straight from this thread. */
 static int post_read(struct pf_slot *slot)
 {
     struct pf_requests *requests = slot->requests;
     struct pf_remote_place place =
         pf_fetch_place(requests->fetch, slot->placing.region, slot->placing.run.first);
-    struct pf_sge sge = {requests->pages_mr, slot->page, page_size(slot)};
+    struct pf_sge sge = read_to(slot);
     return pf_read(requests->session->urgent.endpoint, &sge, 1, place.address,
                    &place.extent->urgent, &slot->op);
 }
@@ -190,7 +207,7 @@ static void page_read(struct pf_op *op, int status, size_t bytes)
     slot->sending = false;
     if (status == 0) {
         pf_count(&slot->requests->session->counters->sent_bytes, bytes);
-        page_here(slot, pf_all_zero(slot->page, page_size(slot)));
+        page_here(slot, !in_place(slot) && pf_all_zero(slot->page, bytes));
     } else if (status != -ECANCELED)
         fail(slot->requests,
              pf_why(&slot->requests->why, status, "a page could not be read from the source: %s",
