@@ -89,6 +89,7 @@ int pf_attendant_start(struct pf_attendant *attendant, const char *name)
         .fds = {attendant->worker.stop_fd},
         .fd_count = 1,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+        .nap_most_ns = attendant->port->role == PF_ROLE_BULK ? PF_IDLE_LONG_NAP_NS : 0,
     };
     return pf_worker_start(&attendant->worker, name, attendant_run, attendant);
 }

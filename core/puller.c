@@ -293,6 +293,7 @@ int pf_puller_start(struct pf_puller *puller)
         .fds = {puller->worker.stop_fd},
         .fd_count = 1,
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
+        .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
     return pf_worker_start(&puller->worker, "pf-puller", puller_run, puller);
 }
