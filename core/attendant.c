@@ -49,6 +49,14 @@ static void *attendant_run(void *arg)
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
+bool pf_attendants_needed(const struct pf_session *session)
+{
+    for (unsigned i = 0; i < session->rail_count; i++)
+        if (session->rails[i].device->caps.remote_cpu)
+            return true;
+    return false;
+}
+
 int pf_attendant_open(struct pf_attendant *attendant, struct pf_port *port, unsigned reads)
 {
     struct pf_session *session = port->session;

@@ -28,6 +28,9 @@ struct pf_attendant {
     uint8_t bytes[32];
 };
 
+/* Do the session's lanes get one each? If one NIC can't serve reads by itself, all do. */
+bool pf_attendants_needed(const struct pf_session *session);
+
 /* For a lane on which `reads` may be under way. Before the port is connected. */
 int pf_attendant_open(struct pf_attendant *attendant, struct pf_port *port, unsigned reads);
 int pf_attendant_post_receives(struct pf_attendant *attendant);

@@ -223,7 +223,7 @@ static int start_pull(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     int error = 0;
-    if (!pf_session_device(session)->caps.remote_cpu) {
+    if (!pf_attendants_needed(session)) {
         pf_session_keep_lanes(session);
         return 0;
     }

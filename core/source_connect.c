@@ -96,7 +96,8 @@ static int connect_rail(struct pf_source *source, unsigned index)
 static int connect_pulled(struct pf_source *source, struct pf_port *port,
                           struct pf_attendant *attendant, unsigned reads)
 {
-    int error = port->lane->device->caps.remote_cpu ? pf_attendant_open(attendant, port, reads) : 0;
+    int error =
+        pf_attendants_needed(&source->session) ? pf_attendant_open(attendant, port, reads) : 0;
     unsigned receives = attendant->receive_count ? attendant->receive_count : 1;
     struct pf_endpoint_attr attr = pf_port_attr(port, 1, receives, sizeof attendant->bytes);
     if (!error)

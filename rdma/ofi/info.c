@@ -120,7 +120,9 @@ void pf_ofi_info_caps(const struct fi_info *info, struct pf_caps *caps)
         .imm_bits = 32,
         .max_depth = (unsigned)depth,
         .needs_pinning = (info->domain_attr->mr_mode & FI_MR_ALLOCATED) != 0,
-        .remote_cpu = info->domain_attr->data_progress != FI_PROGRESS_AUTO,
+        /* Some software providers call their progress automatic, though reads wait for it. */
+        .remote_cpu = info->domain_attr->data_progress != FI_PROGRESS_AUTO ||
+                      !(info->domain_attr->mr_mode & FI_MR_ALLOCATED),
     };
     caps->ordered_writes = orders_writes && info->ep_attr->max_order_waw_size >= caps->max_message;
 }
