@@ -226,15 +226,14 @@ unsigned pf_prefetch_advance(struct pf_prefetch *prefetch)
 
 void pf_prefetch_end(struct pf_prefetch *prefetch)
 {
-    struct pf_counters *counters = prefetch->session->counters;
     uint64_t useless = 0;
     if (!prefetch->predictors)
-        return;
+        return; /* also if it was never opened */
     for (unsigned i = 0; i < prefetch->memory->count; i++) {
         pf_predictor_end(&prefetch->predictors[i]);
         useless += prefetch->predictors[i].useless;
     }
-    pf_count_set(&counters->prefetch_useless_pages, useless);
+    pf_count_set(&prefetch->session->counters->prefetch_useless_pages, useless);
 }
 
 /* ---- setting up ------------------------------------------------------------------------------ */
