@@ -367,6 +367,9 @@ static void take_back(struct pf_outgoing *stage)
 
 int pf_mover_settle(struct pf_mover *mover, struct pf_wire *due)
 {
+    /* The endpoint is closed: what was posted on it comes back now. */
+    while (pf_progress(mover->port->lane, BUDGET) > 0)
+        continue;
     for (unsigned i = 0; i < mover->stages; i++) {
         struct pf_outgoing *stage = &mover->outgoing[i];
         uint16_t next = pf_get_u16(due);
@@ -375,6 +378,8 @@ int pf_mover_settle(struct pf_mover *mover, struct pf_wire *due)
             return -EPROTO;
         if (!stage->credit && !placed)
             take_back(stage);
+        stage->credit = true;
+        settle(stage);
     }
     if (mover->large.begun)
         give_back(mover, mover->large.region, (struct pf_run){mover->large.page, 1}, false);
