@@ -88,8 +88,9 @@ int pf_port_open(struct pf_port *port, struct pf_device *device)
     /* The urgent lane may have all slots there can be: a request or two answers and a receive each.
      */
     struct pf_lane_attr attr = {
-        .depth =
-            port->role == PF_ROLE_URGENT ? 3 * (depth < PF_SLOTS_MAX ? depth : PF_SLOTS_MAX) : 0,
+        .depth = port->role == PF_ROLE_URGENT
+                     ? 3 * (depth < PF_SLOTS_MAX ? depth : PF_SLOTS_MAX) + PF_TRAYS_MAX
+                     : 0,
     };
     return pf_lane_open(device, &attr, &port->lane, &port->session->why);
 }
