@@ -2,7 +2,6 @@
 #include "core/session.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "core/place.h"
 #include "core/worker.h"
 #include "pageferry.h"
@@ -195,14 +194,6 @@ static int drive_lanes(struct pf_session *session)
     return events;
 }
 
-static bool every_rail_broke(struct pf_session *session)
-{
-    for (unsigned i = 0; i < session->rail_count; i++)
-        if (!pf_port_lost(&session->rails[i].bulk))
-            return false;
-    return true;
-}
-
 /* The first failure among the connections; a hang-up after the end is none. */
 static int port_failure(struct pf_session *session)
 {
@@ -212,7 +203,8 @@ static int port_failure(struct pf_session *session)
         return 0;
     for (unsigned i = 0; i < count; i++) {
         int status = atomic_load(&ports[i]->status);
-        if (ports[i]->role == PF_ROLE_BULK && session->outlives && !every_rail_broke(session))
+        if (ports[i]->role == PF_ROLE_BULK && session->outlives &&
+            !pf_session_every_rail_broke(session))
             continue;
         /* What the peer said before it hung up comes first: it may be the reason. */
         if (status &&
@@ -223,43 +215,6 @@ static int port_failure(struct pf_session *session)
                                 pf_role_name(ports[i]->role), ferry_strerror(status));
     }
     return 0;
-}
-
-void pf_session_outlive_rails(struct pf_session *session)
-{
-    session->outlives = session->rail_count > 1; /* the last one is never outlived */
-}
-
-unsigned pf_session_rails_up(const struct pf_session *session)
-{
-    unsigned up = 0;
-    for (unsigned i = 0; i < session->rail_count; i++)
-        up += session->rails[i].state == PF_RAIL_UP;
-    return up;
-}
-
-bool pf_session_out_of_patience(struct pf_session *session, unsigned rail, uint64_t since)
-{
-    uint64_t patience = session->options->peer_timeout_ms * 1000000ull;
-    if (!session->outlives || since == 0 || session->rails[rail].state != PF_RAIL_UP ||
-        pf_now_ns() < since + patience)
-        return false;
-    pf_port_lose(&session->rails[rail].bulk, -ETIMEDOUT);
-    return true;
-}
-
-int pf_session_broken_rail(struct pf_session *session)
-{
-    for (unsigned i = 0; session->outlives && i < session->rail_count; i++) {
-        struct pf_rail *rail = &session->rails[i];
-        int status = atomic_load(&rail->bulk.status);
-        if (status == 0 || rail->state != PF_RAIL_UP)
-            continue;
-        rail->state = PF_RAIL_BROKEN;
-        pf_warn("rail %u (%s) broke: %s", i, rail->uri, ferry_strerror(status));
-        return (int)i;
-    }
-    return -1;
 }
 
 static int thread_failure(struct pf_session *session)

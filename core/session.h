@@ -98,8 +98,8 @@ int pf_session_failure(struct pf_session *session);
  */
 void pf_session_outlive_rails(struct pf_session *session);
 
-/* How many rails are up. */
-unsigned pf_session_rails_up(const struct pf_session *session);
+/* There is no rail left. */
+bool pf_session_every_rail_broke(struct pf_session *session);
 
 /*
  * The number of a rail that has broken since the last call, or -1. A warning says what happened.

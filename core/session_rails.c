@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which of a session's rails are up, and when one counts as broken. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/session.h"
+#include "pageferry.h"
+
+void pf_session_outlive_rails(struct pf_session *session)
+{
+    session->outlives = session->rail_count > 1; /* the last one is never outlived */
+}
+
+bool pf_session_out_of_patience(struct pf_session *session, unsigned rail, uint64_t since)
+{
+    uint64_t patience = session->options->peer_timeout_ms * 1000000ull;
+    if (!session->outlives || since == 0 || session->rails[rail].state != PF_RAIL_UP ||
+        pf_now_ns() < since + patience)
+        return false;
+    pf_port_lose(&session->rails[rail].bulk, -ETIMEDOUT);
+    return true;
+}
+
+int pf_session_broken_rail(struct pf_session *session)
+{
+    for (unsigned i = 0; session->outlives && i < session->rail_count; i++) {
+        struct pf_rail *rail = &session->rails[i];
+        int status = atomic_load(&rail->bulk.status);
+        if (status == 0 || rail->state != PF_RAIL_UP)
+            continue;
+        rail->state = PF_RAIL_BROKEN;
+        pf_warn("rail %u (%s) broke: %s", i, rail->uri, ferry_strerror(status));
+        return (int)i;
+    }
+    return -1;
+}
+
+bool pf_session_every_rail_broke(struct pf_session *session)
+{
+    for (unsigned i = 0; i < session->rail_count; i++)
+        if (!pf_port_lost(&session->rails[i].bulk))
+            return false;
+    return true;
+}
