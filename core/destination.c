@@ -108,11 +108,9 @@ static int tell_arena(struct pf_destination *destination)
         pf_put_u64(&payload, (uintptr_t)placer->memory);
         pf_put_bytes(&payload, key, sizeof key);
     }
-    if (error)
-        return error;
-    error = requests->trays.count == 0
-                ? 0
-                : pf_rkey_pack(requests->trays.mr, session->urgent.endpoint, key);
+    memset(key, 0, sizeof key);
+    if (!error && requests->trays.count > 0)
+        error = pf_rkey_pack(requests->trays.mr, session->urgent.endpoint, key);
     if (error)
         return error;
     pf_put_u64(&payload, (uintptr_t)requests->trays.memory);

@@ -152,19 +152,21 @@ static const struct pf_stray *stray(const struct pf_predictor *predictor, uint64
     return predictor->clock - found->seen <= FORGET ? found : NULL;
 }
 
-static bool was_asked_before(const struct pf_predictor *predictor, int64_t page, uint64_t age)
+/* The latest stray request for a page that is older than the one of that age; NULL if none is. */
+static const struct pf_stray *find_stray(const struct pf_predictor *predictor, int64_t page,
+                                         uint64_t age)
 {
     const struct pf_stray *before;
     while ((before = stray(predictor, ++age)))
         if (before->page == page)
-            return true;
-    return false;
+            return before;
+    return NULL;
 }
 
-/* A request that looks like the next of a pattern, and when the one before it was seen. */
+/* What a request looks like the next of. */
 struct pattern {
-    int64_t stride; /* 0: none */
-    uint64_t since;
+    int64_t stride;      /* 0: nothing */
+    uint64_t last, span; /* when the request before it was seen; requests since the first of it */
 };
 
 /*
@@ -178,11 +180,13 @@ static struct pattern find_pattern(const struct pf_predictor *predictor, int64_t
         int64_t stride = page - before->page;
         if (stride == 0 || stride > FARTHEST || stride < -FARTHEST)
             continue;
-        bool soon = predictor->clock - before->seen <= RECENT;
-        if ((soon && stride * stride == 1) || was_asked_before(predictor, page - 2 * stride, age))
-            return (struct pattern){stride, before->seen};
+        const struct pf_stray *first = find_stray(predictor, page - 2 * stride, age);
+        if (!first && stride * stride == 1 && predictor->clock - before->seen <= RECENT)
+            first = before;
+        if (first)
+            return (struct pattern){stride, before->seen, predictor->clock - first->seen};
     }
-    return (struct pattern){0, 0};
+    return (struct pattern){.stride = 0};
 }
 
 /* A place for one stream more: a free one, or that of the stream that has been silent longest. */
@@ -210,7 +214,7 @@ static struct pf_stream *begin(struct pf_predictor *predictor, int64_t page, str
         .at = page,
         .stride = pattern.stride,
         .window = predictor->start,
-        .due = predictor->care + (predictor->clock - pattern.since > RECENT),
+        .due = predictor->care + (pattern.span > RECENT),
         .seen = predictor->clock,
     };
     return stream;
@@ -227,7 +231,7 @@ static struct pf_stream *explain(struct pf_predictor *predictor, int64_t page)
     struct pattern pattern = find_pattern(predictor, page);
     predictor->strays[predictor->stray_count++ % PF_STRAYS_MAX] =
         (struct pf_stray){page, predictor->clock};
-    if (untried && (!pattern.stride || pattern.since <= untried->seen)) {
+    if (untried && (!pattern.stride || pattern.last <= untried->seen)) {
         follow(predictor, untried, page, steps);
         return untried;
     }

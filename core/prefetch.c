@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+enum { FIRST_RAIL = 0 }; /* whose device the urgent lane is on */
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -15,32 +17,68 @@ static size_t least(size_t a, size_t b)
 
 /* ---- gathering ------------------------------------------------------------------------------- */
 
-/*
- * Put the memory of claimed pages on the gather list. What is not registered is copied; so is all
- * that follows once only one entry is left on the list, which then holds all of the copies.
- */
-static void add_memory(struct pf_tray_send *tray, const struct pf_source_region *source,
-                       size_t first, size_t pages)
+/* Memory of claimed pages as the device can send it: copied if it isn't registered. */
+static struct pf_sge sendable(struct pf_tray_send *tray, const struct pf_source_region *source,
+                              size_t first, size_t pages)
 {
-    struct pf_prefetch *prefetch = tray->prefetch;
-    unsigned most = pf_session_device(prefetch->session)->caps.max_gather;
     size_t covered;
-    struct pf_mr *mr = pf_source_memory_mr(source, 0, first, &covered);
+    struct pf_mr *mr = pf_source_memory_mr(source, FIRST_RAIL, first, &covered);
     size_t bytes = pages << source->region->page_shift;
     struct pf_sge sge = {mr, pf_region_page(source->region, first), bytes};
-    struct pf_sge *last = &tray->sges[tray->sge_count - 1];
+    if (mr && covered >= pages)
+        return sge;
     uint8_t *copy = tray->bounce + tray->bounced;
-    tray->bytes += bytes;
-    if (mr && covered >= pages && tray->sge_count + 1 < most) {
-        tray->sges[tray->sge_count++] = sge;
-        return;
-    }
     memcpy(copy, sge.addr, bytes);
     tray->bounced += bytes;
-    if (last->addr && (uint8_t *)last->addr + last->len == copy)
-        last->len += bytes;
+    return (struct pf_sge){tray->prefetch->mr, copy, bytes};
+}
+
+/*
+ * Put it on the gather list. All that comes once only one entry is left on the list is copied, and
+ * that entry holds all of the copies.
+ */
+static void add_to_tray(struct pf_tray_send *tray, struct pf_sge sge)
+{
+    struct pf_prefetch *prefetch = tray->prefetch;
+    struct pf_sge *last = &tray->sges[tray->sge_count - 1];
+    bool full = tray->sge_count + 1 >= pf_session_device(prefetch->session)->caps.max_gather;
+    if (full && sge.mr != prefetch->mr) {
+        uint8_t *copy = tray->bounce + tray->bounced;
+        memcpy(copy, sge.addr, sge.len);
+        tray->bounced += sge.len;
+        sge = (struct pf_sge){prefetch->mr, copy, sge.len};
+    }
+    if (last->mr == prefetch->mr && last->addr && (char *)last->addr + last->len == sge.addr)
+        last->len += sge.len;
     else
-        tray->sges[tray->sge_count++] = (struct pf_sge){prefetch->mr, copy, bytes};
+        tray->sges[tray->sge_count++] = sge;
+}
+
+/* Or write it to its place, before the tray. */
+static void add_write(struct pf_tray_send *tray, struct pf_sge sge,
+                      const struct pf_landing *landing, size_t at)
+{
+    struct pf_tray_write *write = &tray->writes[tray->write_count++];
+    write->sge = sge;
+    write->remote = landing->addr + at;
+    write->key = &landing->urgent;
+}
+
+static void add_memory(struct pf_tray_send *tray, unsigned region, struct pf_run run)
+{
+    const struct pf_source_region *source = &tray->prefetch->memory->regions[region];
+    const struct pf_landing *landing = &tray->prefetch->landings[region];
+    struct pf_sge sge = sendable(tray, source, run.first, run.pages);
+    tray->bytes += sge.len;
+    if (landing->in_place)
+        add_write(tray, sge, landing, run.first << source->region->page_shift);
+    else
+        add_to_tray(tray, sge);
+}
+
+static bool is_full(const struct pf_tray_send *tray)
+{
+    return tray->run_count == PF_TRAY_RUNS_MAX || tray->write_count == PF_TRAY_WRITES_MAX;
 }
 
 /*
@@ -52,7 +90,7 @@ static void add_pages(struct pf_tray_send *tray, unsigned region, size_t first, 
     struct pf_counters *counters = tray->prefetch->session->counters;
     struct pf_source_region *source = &tray->prefetch->memory->regions[region];
     size_t size = pf_region_page_size(source->region);
-    while (first < end && tray->run_count < PF_TRAY_RUNS_MAX) {
+    while (first < end && !is_full(tray)) {
         bool zero;
         struct pf_run run = pf_pageset_next_upto(&source->unsent, first, end - first);
         if (run.pages == 0 || run.first >= end)
@@ -70,7 +108,7 @@ static void add_pages(struct pf_tray_send *tray, unsigned region, size_t first, 
             .zero = zero,
         };
         if (!zero)
-            add_memory(tray, source, run.first, run.pages);
+            add_memory(tray, region, run);
         pf_count(zero ? &counters->zero_pages : &counters->normal_pages, run.pages);
     }
 }
@@ -78,9 +116,9 @@ static void add_pages(struct pf_tray_send *tray, unsigned region, size_t first, 
 /* A guess is as long as a tray at most, so all of it fits. */
 static void gather(struct pf_tray_send *tray, unsigned region, const struct pf_guess *guess)
 {
-    tray->run_count = 0;
+    tray->run_count = tray->write_count = tray->written = 0;
     tray->sge_count = 1;
-    tray->sges[0].addr = NULL;
+    tray->sges[0] = (struct pf_sge){.mr = NULL};
     tray->bytes = tray->bounced = 0;
     if (guess->stride == 1) {
         add_pages(tray, region, guess->first, guess->first + guess->pages);
@@ -108,7 +146,7 @@ static void finish_header(struct pf_tray_send *tray)
     tray->sges[0] = (struct pf_sge){tray->prefetch->mr, header, length};
 }
 
-static void post(struct pf_tray_send *tray)
+static int post_tray(struct pf_tray_send *tray)
 {
     struct pf_prefetch *prefetch = tray->prefetch;
     uint64_t remote = prefetch->trays_addr +
@@ -119,22 +157,49 @@ static void post(struct pf_tray_send *tray)
         .runs = (uint8_t)tray->run_count,
         .generation = tray->generation,
     };
-    int error = pf_write_imm(prefetch->session->urgent.endpoint, tray->sges, tray->sge_count,
-                             remote, &prefetch->trays_key, pf_tray_to_imm(imm), &tray->op);
-    if (error == -EAGAIN)
+    return pf_write_imm(prefetch->session->urgent.endpoint, tray->sges, tray->sge_count, remote,
+                        &prefetch->trays_key, pf_tray_to_imm(imm), &tray->op);
+}
+
+/* What goes to its place first, then the tray: regions are in place only where that order holds. */
+static void post(struct pf_tray_send *tray)
+{
+    struct pf_prefetch *prefetch = tray->prefetch;
+    int error = 0;
+    while (!error && tray->written < tray->write_count) {
+        struct pf_tray_write *write = &tray->writes[tray->written];
+        error = pf_write(prefetch->session->urgent.endpoint, &write->sge, 1, write->remote,
+                         write->key, &write->op);
+        tray->written += !error;
+    }
+    if (!error)
+        error = post_tray(tray);
+    if (!error)
+        tray->generation++;
+    else if (error == -EAGAIN)
         pf_list_append(&prefetch->unposted, &tray->link);
-    else if (error)
+    else
         pf_worker_fail(prefetch->worker, error, "cannot send the neighbours of a page");
+}
+
+static void settle(struct pf_tray_send *tray, int status)
+{
+    if (--tray->posted == 0)
+        pf_source_memory_leave(tray->prefetch->memory, tray->reader);
+    if (status && status != -ECANCELED)
+        pf_worker_fail(tray->prefetch->worker, status, "the neighbours of a page were not sent");
 }
 
 static void tray_done(struct pf_op *op, int status, size_t bytes)
 {
     (void)bytes;
-    struct pf_tray_send *tray = pf_container_of(op, struct pf_tray_send, op);
-    tray->posted = false;
-    pf_source_memory_leave(tray->prefetch->memory, tray->reader);
-    if (status && status != -ECANCELED)
-        pf_worker_fail(tray->prefetch->worker, status, "the neighbours of a page were not sent");
+    settle(pf_container_of(op, struct pf_tray_send, op), status);
+}
+
+static void write_done(struct pf_op *op, int status, size_t bytes)
+{
+    (void)bytes;
+    settle(pf_container_of(op, struct pf_tray_write, op)->tray, status);
 }
 
 /* What the guess has unsent goes out in this tray. Returns the number of pages. */
@@ -154,9 +219,8 @@ static size_t send_guess(struct pf_tray_send *tray, unsigned region, const struc
     pf_count(&counters->prefetched_pages, pages);
     pf_count(&counters->sent_bytes, tray->bytes);
     tray->granted = false;
-    tray->posted = true;
+    tray->posted = tray->write_count + 1;
     post(tray);
-    tray->generation++;
     return pages;
 }
 
@@ -189,7 +253,7 @@ void pf_prefetch_note(struct pf_prefetch *prefetch, const struct pf_page_request
 static struct pf_tray_send *free_tray(struct pf_prefetch *prefetch)
 {
     for (unsigned i = 0; i < prefetch->trays; i++)
-        if (prefetch->sends[i].granted && !prefetch->sends[i].posted)
+        if (prefetch->sends[i].granted && prefetch->sends[i].posted == 0)
             return &prefetch->sends[i];
     return NULL;
 }
@@ -246,6 +310,10 @@ static void lay_out(struct pf_prefetch *prefetch)
         tray->prefetch = prefetch;
         tray->index = i;
         tray->op.done = tray_done;
+        for (unsigned write = 0; write < PF_TRAY_WRITES_MAX; write++) {
+            tray->writes[write].tray = tray;
+            tray->writes[write].op.done = write_done;
+        }
         tray->header = at;
         tray->bounce = at + PF_STAGE_PAGES;
         at += PF_STAGE_PAGES + prefetch->tray_size;
@@ -290,15 +358,14 @@ int pf_prefetch_start(struct pf_prefetch *prefetch, struct pf_source_memory *mem
         return 0;
     size_t most = least(prefetch->tray_size, options->prefetch_window);
     prefetch->memory = memory;
+    prefetch->landings = landings;
     prefetch->predictors = calloc(memory->count ? memory->count : 1, sizeof *prefetch->predictors);
     if (!prefetch->predictors)
         return pf_why(&prefetch->session->why, -ENOMEM, "no memory for the request history");
     for (unsigned i = 0; i < memory->count; i++) {
         const struct pf_region *region = memory->regions[i].region;
-        /* What is in a tray is copied: nothing is guessed for regions that are placed in place. */
-        size_t pages = landings[i].in_place ? 0 : most >> region->page_shift;
         pf_predictor_init(&prefetch->predictors[i], pf_region_pages(region),
-                          least(pages, PF_TRAY_RUNS_MAX));
+                          least(most >> region->page_shift, PF_TRAY_RUNS_MAX));
     }
     return 0;
 }

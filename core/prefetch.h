@@ -17,6 +17,18 @@
 #include "core/worker.h"
 
 struct pf_prefetch;
+struct pf_tray_send;
+
+enum { PF_TRAY_WRITES_MAX = 64 };
+
+/* A write of pages to their place in a region in place; its tray follows. */
+struct pf_tray_write {
+    struct pf_op op;
+    struct pf_tray_send *tray;
+    struct pf_sge sge;
+    uint64_t remote;
+    const struct pf_rkey *key;
+};
 
 /* The source's half of a tray. */
 struct pf_tray_send {
@@ -26,14 +38,16 @@ struct pf_tray_send {
     unsigned index;
     uint16_t generation;
     bool granted;    /* ours to fill */
-    bool posted;     /* its memory is still being read */
+    unsigned posted; /* operations of it whose memory may still be read, or that wait for room */
     unsigned reader; /* what pf_source_memory_enter() said */
-    unsigned run_count, sge_count;
+    unsigned run_count, sge_count, write_count;
+    unsigned written;      /* of the writes beside it, how many were posted */
     size_t bytes, bounced; /* of page data; and how much of it lies in bounce */
     struct pf_stage_run runs[PF_TRAY_RUNS_MAX];
     struct pf_sge sges[PF_TRAY_RUNS_MAX + 1]; /* the header first */
-    uint8_t *header;                          /* PF_STAGE_PAGES bytes, registered */
-    uint8_t *bounce;                          /* a tray's worth */
+    struct pf_tray_write writes[PF_TRAY_WRITES_MAX];
+    uint8_t *header; /* PF_STAGE_PAGES bytes, registered */
+    uint8_t *bounce; /* a tray's worth */
 };
 
 enum { PF_NOTES_MAX = 64 };
@@ -42,6 +56,7 @@ struct pf_prefetch {
     struct pf_session *session;
     struct pf_worker *worker; /* whose failure ours is */
     struct pf_source_memory *memory;
+    const struct pf_landing *landings;
     unsigned trays; /* 0: the destination offers none, or we are not to */
     size_t tray_size;
     uint64_t trays_addr;

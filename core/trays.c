@@ -64,16 +64,16 @@ static int next_run(struct pf_trays *trays, struct pf_tray *tray)
     pf_stage_run_unpack(runs + (size_t)tray->runs_done++ * PF_RUN_BYTES, &run);
     if (!pf_arrival_fits(trays->arrival, &run, trays->size - tray->used))
         return -EPROTO;
-    /* What is in a tray is copied: into a region in place it can't be. */
-    if (trays->arrival->list[run.region].in_place && !run.zero)
-        return -EPROTO;
+    const struct pf_arriving *arriving = &trays->arrival->list[run.region];
     tray->placing = (struct pf_placing){
         .region = run.region,
         .run = {run.first, run.pages},
-        .from = run.zero ? NULL : (const char *)tray->memory + PF_STAGE_PAGES + tray->used,
+        .from = run.zero             ? NULL
+                : arriving->in_place ? arriving->alias
+                                     : (const char *)tray->memory + PF_STAGE_PAGES + tray->used,
     };
-    if (!run.zero)
-        tray->used += (size_t)run.pages << trays->arrival->list[run.region].region->page_shift;
+    if (!run.zero && !arriving->in_place)
+        tray->used += (size_t)run.pages << arriving->region->page_shift;
     pf_count(run.zero ? &counters->zero_pages : &counters->normal_pages, run.pages);
     pf_count(&counters->prefetched_pages, run.pages);
     return 0;
