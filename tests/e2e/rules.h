@@ -14,6 +14,7 @@
 extern const struct pf_test rules_moves[];
 extern const struct pf_test rules_regions[];
 extern const struct pf_test rules_faults[];
+extern const struct pf_test rules_prefetch[];
 extern const struct pf_test rules_refusals[];
 extern const struct pf_test rules_release[];
 
