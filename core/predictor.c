@@ -5,9 +5,9 @@
 
 enum {
     FIRST_WINDOW = 4,
-    FARTHEST = 1024, /* pages: longer strides are taken for chance */
-    RECENT = 8,      /* two neighbours are a stream if no more requests lie between them */
-    FORGET = 256,    /* requests after which a stream, or a stray, is history */
+    FARTHEST = 256, /* pages: longer strides are taken for chance */
+    RECENT = 8,     /* two neighbours are a stream if no more requests lie between them */
+    FORGET = 256,   /* requests after which a stream, or a stray, is history */
     CARE_MOST = 3,
     TRUSTED = 2, /* hits after which a stream may leave out pages */
 };

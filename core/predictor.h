@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PF_STREAMS_MAX = 64, PF_STRAYS_MAX = 128 };
+enum { PF_STREAMS_MAX = 64, PF_STRAYS_MAX = 64 };
 
 struct pf_stream {
     int64_t at;     /* the page asked for last */

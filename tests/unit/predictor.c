@@ -92,7 +92,7 @@ static void backwards(void)
 
 static void strided(void)
 {
-    static const size_t strides[] = {2, 7, 64, 300};
+    static const size_t strides[] = {2, 7, 64, 250};
     for (size_t i = 0; i < sizeof strides / sizeof strides[0]; i++) {
         struct play *play = play_new(PAGES);
         size_t touched = 0;
