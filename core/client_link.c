@@ -147,8 +147,9 @@ static ssize_t receive(struct pf_client_link *link, char *bytes, size_t room, st
 
 static bool only_space(const char *bytes, size_t count)
 {
+    static const char space[] = {' ', '\t', '\r', '\n'};
     for (size_t i = 0; i < count; i++)
-        if (!memchr(" \t\r\n", bytes[i], 4))
+        if (!memchr(space, bytes[i], sizeof space))
             return false;
     return true;
 }

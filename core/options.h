@@ -63,10 +63,10 @@ struct pf_option {
     const char *doc;      /* one line, without a full stop */
     const char *metavar;  /* what stands for the value in a help text */
     enum pf_option_type type;
+    bool automatic;             /* sizes: "auto" is a value too, stored as 0 */
     size_t offset;              /* in struct pf_options */
     uint64_t minimum, maximum;  /* of numbers, in the unit of the field */
     uint64_t multiple;          /* sizes: must divide the value; 0: no such rule */
-    bool automatic;             /* sizes: "auto" is a value too, stored as 0 */
     const char *const *choices; /* NULL-terminated */
 };
 

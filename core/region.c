@@ -131,12 +131,12 @@ int pf_region_check_file(const struct pf_region *region, struct pf_why *why)
         return 0;
     if (fstat(region->fd, &file) < 0)
         return pf_why(why, -errno, "region \"%s\": %s", region->name, strerror(errno));
-    if ((uint64_t)file.st_size < region->offset + region->bytes)
+    uint64_t end = region->offset + region->bytes;
+    if ((uint64_t)file.st_size < end)
         return pf_why(why, -EINVAL,
                       "region \"%s\": its memfd has %lld bytes, the region ends at %llu: it must "
                       "not shrink while it is a region",
-                      region->name, (long long)file.st_size,
-                      (unsigned long long)(region->offset + region->bytes));
+                      region->name, (long long)file.st_size, (unsigned long long)end);
     return 0;
 }
 
