@@ -33,6 +33,7 @@ struct pf_arriving {
     struct pf_pageset requested; /* asked for on the urgent lane; the fault thread's own */
     atomic_bool zeropage;        /* UFFDIO_ZEROPAGE works here */
     bool armed;                  /* registered with the userfaultfd */
+    bool thp;                    /* transparent huge pages are to be switched on again */
     uint64_t populated;          /* the source's word how much of it has content: shared regions */
     /*
      * In place: the source writes into the region's file through a second mapping, `alias`, and

@@ -74,14 +74,17 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
     struct pf_arriving *arriving = &arrival->list[view->region];
     size_t bytes = pf_region_page_size(arriving->region);
     size_t page = (size_t)(view->offset + (address - view->addr)) >> arriving->region->page_shift;
+    char *to = (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1));
     if (!pf_pageset_has(&arriving->missing, page) || !pf_homes_due(target, view->region, page))
-        return settle(faults, target, view->region,
-                      (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1)), tid, now);
+        return settle(faults, target, view->region, to, tid, now);
     begin_wait(arrival, tid, view->region, page, now);
     if (!pf_pageset_add(&arriving->requested, page)) {
         pf_count(&arrival->counters->duplicates, 1);
         return 0;
     }
+    /* Placed between the two looks: see wake_late_faults() in placing.c. */
+    if (arriving->in_place && !pf_pageset_has(&arriving->missing, page))
+        return settle(faults, target, view->region, to, tid, now);
     struct pf_wish wish = {.region = view->region, .page = page, .read_ns = now};
     pf_requests_wish(&faults->requests, &wish);
     return 0;

@@ -183,6 +183,20 @@ static void show_watchers(struct pf_arrival *arrival, unsigned region, struct pf
 }
 
 /*
+ * In place a page can lose its mapping at any moment (to reclaim, or the job's own madvise), also
+ * between being mapped and being marked here. Who faults then asks for it, and hears that it went
+ * by the bulk lane: nobody else would let it go. The fault thread marks and looks in the other
+ * order.
+ */
+static void wake_late_faults(struct pf_arriving *arriving, const struct spot *spot,
+                             struct pf_run placed)
+{
+    struct pf_run asked = pf_pageset_next_upto(&arriving->requested, placed.first, 1);
+    if (arriving->in_place && asked.pages && asked.first < placed.first + placed.pages)
+        pf_uffd_wake(spot->uffd, spot->to, placed.pages << arriving->region->page_shift);
+}
+
+/*
  * How many pages are settled: those placed, and the one where it stopped, unless only the border of
  * a mapping was there or it is to be tried once more by itself.
  */
@@ -229,6 +243,7 @@ static int place_step(struct pf_arrival *arrival, struct pf_placing *placing)
     if (result == PF_PLACED_EXISTS && placed.pages > done >> shift)
         pf_uffd_wake(spot.uffd, spot.to + ((placed.pages - 1) << shift), (size_t)1 << shift);
     pf_arrival_received(arrival, placing->region, placed);
+    wake_late_faults(arriving, &spot, placed);
     show_watchers(arrival, placing->region, placed);
     pf_count(&arrival->counters->received_bytes, done);
     advance(placing, shift, placed.pages);
