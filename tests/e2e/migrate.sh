@@ -3,7 +3,8 @@
 # migrate.sh URI PROGRAM ARGUMENT...: run PROGRAM unmoved; then start it, move it in mid-run to a
 # destination that listens at URI, and compare what the two runs printed. PAGEFERRY is the command;
 # ON_DESTINATION ("on b") is put before what runs on another host. The job waits at safe point
-# HOLD_AT for its migration, so that it can't end before; LIVE=1 lets it run on.
+# HOLD_AT for its migration, so that it can't end before; LIVE=1 lets it run on. HUGE_2M is how many
+# huge pages have to be free; without them the test is skipped.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -36,6 +37,19 @@ fail() {
     tail -n 20 "$work"/*.out "$work"/*.err >&2
     exit 1
 }
+
+# Huge pages for the two sides: from the pool, which is made larger where that is allowed.
+if [ -n "${HUGE_2M:-}" ]; then
+    pool=/sys/kernel/mm/hugepages/hugepages-2048kB
+    left() { echo $(($(cat $pool/free_hugepages) - $(cat $pool/resv_hugepages))); }
+    if [ "$(left)" -lt "$HUGE_2M" ]; then
+        echo $(($(cat $pool/nr_hugepages) + HUGE_2M - $(left))) >$pool/nr_hugepages || true
+    fi 2>"$work/pool.err"
+    if [ "$(left)" -lt "$HUGE_2M" ]; then
+        echo "skipped: $HUGE_2M huge pages of 2 MiB are needed, $(left) are free"
+        exit 77
+    fi
+fi
 
 # field NAME KEY: a value of the job's status.
 field() {

@@ -277,6 +277,9 @@ FILL(run_beyond_the_region, run.first = PEER_PAGES, (void)imm)
 FILL(run_around_the_end, run.first = UINT64_MAX, (void)imm)
 FILL(run_longer_than_the_region, run.pages = 0x7fffffff, (void)imm)
 FILL(run_of_no_pages, run.pages = 0, (void)imm)
+FILL(part_of_a_small_page, run.in_parts = true, (void)imm)
+FILL(part_of_no_page, (run.in_parts = true, run.first = PEER_PAGES), (void)imm)
+FILL(part_without_a_page, run.part = 1, (void)imm)
 
 static void stage_without_credit(struct peer *peer)
 {
@@ -402,6 +405,9 @@ static const struct attack before[] = {
     {"run around", PEER_LISTENING, run_around_the_end, "could not be placed"},
     {"run long", PEER_LISTENING, run_longer_than_the_region, "could not be placed"},
     {"run empty", PEER_LISTENING, run_of_no_pages, "could not be placed"},
+    {"part", PEER_LISTENING, part_of_a_small_page, "could not be placed"},
+    {"part page", PEER_LISTENING, part_of_no_page, "could not be placed"},
+    {"part alone", PEER_LISTENING, part_without_a_page, "could not be placed"},
     {"run stage", PEER_LISTENING, run_beyond_the_stage, "could not be placed"},
 };
 

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/region.h"
 
+#include "core/backing.h"
 #include "pageferry.h"
+#include "tests/huge.h"
 #include "tests/suite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static struct pf_regions *fresh(void)
 {
@@ -105,6 +109,135 @@ static void finds_by_name(void)
     munmap(memory, 2 * COUNT * (size_t)PF_PAGE_SIZE);
 }
 
+/* ---- huge pages ------------------------------------------------------------------------------ */
+
+#define HUGE ((size_t)FERRY_PAGE_2M)
+
+static void maps_huge_pages(void)
+{
+    struct pf_regions *regions = fresh();
+    struct pf_region *region;
+    if (!huge_2m(8)) {
+        printf("skipped: no huge pages to be had ... ");
+        finish(regions);
+        return;
+    }
+    for (unsigned shared = 0; shared < 2; shared++) {
+        const char *name = shared ? "shared" : "anonymous";
+        CU_ASSERT_EQUAL_FATAL(pf_regions_map(regions, name, HUGE + 1, HUGE,
+                                             shared ? FERRY_SHARED : FERRY_ANON, &region, NULL),
+                              0);
+        CU_ASSERT_EQUAL(region->bytes, 2 * HUGE);
+        CU_ASSERT_EQUAL(region->page_shift, 21);
+        CU_ASSERT_EQUAL((uintptr_t)region->addr % HUGE, 0);
+        region->addr[2 * HUGE - 1] = 1;
+        struct pf_region found = {.addr = region->addr, .bytes = region->bytes};
+        CU_ASSERT_EQUAL(pf_backing_of_memory(&found, NULL), shared ? -EINVAL : 0);
+        CU_ASSERT_EQUAL(found.page_shift, shared ? PF_PAGE_SHIFT : 21);
+    }
+    finish(regions);
+}
+
+/* The line says how many are needed, how many there are, and what helps. */
+static void small_pool_is_named(void)
+{
+    struct pf_regions *regions = fresh();
+    struct pf_region *region;
+    for (unsigned shared = 0; shared < 2; shared++) {
+        struct pf_why why = {""};
+        int error = pf_regions_map(regions, "big", (size_t)1 << 45, HUGE,
+                                   shared ? FERRY_SHARED : FERRY_ANON, &region, &why);
+        if (error == -ENOTSUP)
+            break; /* a machine without such pages */
+        CU_ASSERT_EQUAL(error, -ENOMEM);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "16777216 huge pages of 2 MiB are needed"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "are free"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "hugepages-2048kB/nr_hugepages"));
+    }
+    CU_ASSERT_EQUAL(regions->count, 0);
+    finish(regions);
+}
+
+/* Two kinds of pages side by side: no page size is right for both. */
+static void mixed_pages_are_refused(void)
+{
+    struct pf_why why = {""};
+    if (!huge_2m(1)) {
+        printf("skipped: no huge pages to be had ... ");
+        return;
+    }
+    char *area = mmap(NULL, 4 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *aligned = (char *)(((uintptr_t)area + HUGE - 1) & ~(HUGE - 1));
+    int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    CU_ASSERT_PTR_EQUAL_FATAL(mmap(aligned, HUGE, PROT_READ | PROT_WRITE,
+                                   how | MAP_HUGETLB | 21 << MAP_HUGE_SHIFT, -1, 0),
+                              aligned);
+    struct pf_region region = {.name = "mixed", .addr = aligned, .bytes = 2 * HUGE};
+    CU_ASSERT_EQUAL(pf_backing_of_memory(&region, &why), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "pages of 2 MiB and of 4 KiB"));
+    munmap(area, 4 * HUGE);
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static int add_file(struct pf_regions *regions, void *addr, size_t bytes, int fd, uint64_t offset,
+                    const char *words)
+{
+    struct pf_why why = {""};
+    int error = pf_regions_add_file(regions, "file", addr, bytes, fd, offset, &why);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, words));
+    return error;
+}
+
+static void takes_only_the_file_that_is_mapped(void)
+{
+    enum { PAGES = 4 };
+    const size_t page = PF_PAGE_SIZE;
+    struct pf_regions *regions = fresh();
+    int fd = memfd_create("a", MFD_ALLOW_SEALING);
+    int other = memfd_create("b", 0);
+    int disk = open("/proc/self/exe", O_RDONLY);
+    CU_ASSERT_EQUAL(ftruncate(fd, PAGES * PF_PAGE_SIZE), 0);
+    CU_ASSERT_EQUAL(ftruncate(other, PAGES * PF_PAGE_SIZE), 0);
+    char *memory = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, PF_PAGE_SIZE);
+    char *private = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    CU_ASSERT_EQUAL(add_file(regions, memory, 3 * page, -1, page, "no usable descriptor"), -EBADF);
+    CU_ASSERT_EQUAL(add_file(regions, memory, 3 * page, disk, page, "no memfd"), -EINVAL);
+    CU_ASSERT_EQUAL(add_file(regions, memory, 3 * page, other, page, "is not the file"), -EINVAL);
+    CU_ASSERT_EQUAL(add_file(regions, memory, 3 * page, fd, 0, "is not the file"), -EINVAL);
+    CU_ASSERT_EQUAL(add_file(regions, private, page, fd, 0, "is not the file"), -EINVAL);
+    CU_ASSERT_EQUAL(add_file(regions, memory, page + 1, fd, page, "multiples of 4 KiB"), -EINVAL);
+    CU_ASSERT_EQUAL(add_file(regions, memory + page, 2 * page, fd, 2 * page, ""), 0);
+    CU_ASSERT_EQUAL(regions->count, 1);
+    /* Our own descriptor, and nobody can shorten the file any more. */
+    CU_ASSERT(regions->list[0].fd != fd);
+    CU_ASSERT_EQUAL(ftruncate(fd, PF_PAGE_SIZE), -1);
+    CU_ASSERT_EQUAL(pf_region_check_file(&regions->list[0], NULL), 0);
+    finish(regions);
+    munmap(memory, 3 * page);
+    munmap(private, page);
+    close(fd);
+    close(other);
+    close(disk);
+}
+
+/* A file without seals can still shrink: that is noticed where it is looked at. */
+static void shrunken_file_is_named(void)
+{
+    struct pf_regions *regions = fresh();
+    struct pf_why why = {""};
+    int fd = memfd_create("a", 0);
+    CU_ASSERT_EQUAL(ftruncate(fd, 2 * PF_PAGE_SIZE), 0);
+    char *memory = mmap(NULL, 2 * PF_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CU_ASSERT_EQUAL(add_file(regions, memory, 2 * PF_PAGE_SIZE, fd, 0, ""), 0);
+    CU_ASSERT_EQUAL(ftruncate(fd, PF_PAGE_SIZE), 0);
+    CU_ASSERT_EQUAL(pf_region_check_file(&regions->list[0], &why), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "has 4096 bytes, the region ends at 8192"));
+    finish(regions);
+    munmap(memory, 2 * PF_PAGE_SIZE);
+    close(fd);
+}
+
 #ifndef __SANITIZE_THREAD__
 /* The same declarations give the same addresses, whatever else was mapped meanwhile. */
 static void fixed_addresses_repeat(void)
@@ -151,6 +284,11 @@ int main(int argc, char **argv)
         {"refuses_bad_regions", refuses_bad_regions},
         {"refuses_overlaps", refuses_overlaps},
         {"finds_by_name", finds_by_name},
+        {"maps_huge_pages", maps_huge_pages},
+        {"small_pool_is_named", small_pool_is_named},
+        {"mixed_pages_are_refused", mixed_pages_are_refused},
+        {"takes_only_the_file_that_is_mapped", takes_only_the_file_that_is_mapped},
+        {"shrunken_file_is_named", shrunken_file_is_named},
 #ifndef __SANITIZE_THREAD__ /* which keeps the area of fixed addresses for itself */
         {"fixed_addresses_repeat", fixed_addresses_repeat},
         {"fixed_address_may_be_taken", fixed_address_may_be_taken},
