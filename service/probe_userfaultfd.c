@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/backing.h"
 #include "core/uffd.h"
 #include "service/probe.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Newer than some distributions' <linux/userfaultfd.h>; the numbers are the kernel's ABI. */
@@ -88,6 +91,59 @@ static void test_operations(struct pf_probe *probe)
     pf_uffd_close(&uffd);
 }
 
+/* Write a page into a region's file and map it, as shared memory is placed in place. */
+static int try_in_place(const struct pf_uffd *uffd, size_t page_size, struct pf_why *why)
+{
+    struct pf_regions *regions = calloc(1, sizeof *regions);
+    struct pf_region *region;
+    size_t done;
+    bool zeropage;
+    if (!regions)
+        return pf_why(why, -ENOMEM, "no memory");
+    int error = pf_regions_map(regions, "probe", page_size, page_size, FERRY_SHARED, &region, why);
+    char *alias = error ? NULL : pf_backing_map_again(region);
+    if (!error && !alias)
+        error = pf_why(why, -errno, "no second mapping: %s", strerror(errno));
+    if (!error) {
+        error = pf_uffd_register(uffd, region->addr, region->bytes, true, &zeropage);
+        memset(alias, 1, page_size);
+        if (!error)
+            error = pf_uffd_continue(uffd, region->addr, page_size, &done);
+        if (error)
+            pf_why(why, -ENOTSUP, "the kernel refuses it (%s)", strerror(error < 0 ? -error : 0));
+        munmap(alias, page_size);
+    }
+    pf_regions_unmap(regions);
+    free(regions);
+    return error;
+}
+
+/* Shared memory without a copy; without it, by copy. */
+static void test_in_place(struct pf_probe *probe)
+{
+    static const struct {
+        const char *name;
+        uint64_t feature;
+        size_t page_size;
+    } kinds[] = {
+        {"in-place-4K", UFFD_FEATURE_MINOR_SHMEM, PF_PAGE_SIZE},
+        {"in-place-2M", UFFD_FEATURE_MINOR_HUGETLBFS, FERRY_PAGE_2M},
+    };
+    struct pf_uffd uffd;
+    struct pf_why why;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (pf_uffd_open(&uffd, kinds[i].feature, &why))
+            return;
+        if (!(uffd.features & kinds[i].feature))
+            pf_probe_no(probe, kinds[i].name, "no minor faults: shared memory is copied");
+        else if (try_in_place(&uffd, kinds[i].page_size, &why))
+            pf_probe_no(probe, kinds[i].name, "%.150s", why.text);
+        else
+            pf_probe_yes(probe, kinds[i].name, "shared memory arrives without a copy (CONTINUE)");
+        pf_uffd_close(&uffd);
+    }
+}
+
 void pf_probe_userfaultfd(struct pf_probe *probe)
 {
     uint64_t offered = 0;
@@ -101,4 +157,5 @@ void pf_probe_userfaultfd(struct pf_probe *probe)
                  device ? "/dev/userfaultfd" : "userfaultfd(2)");
     list_features(probe, offered);
     test_operations(probe);
+    test_in_place(probe);
 }

@@ -162,7 +162,8 @@ static int counting_job(struct rig_side *side)
     if (rig_start(side) == FERRY_FRESH) {
         for (size_t page = 0; page < kind->pages; page += 3) {
             fill_page(kind, region, page, old_value(page));
-            *(volatile char *)(region + (page + 1) * kind->page_size) = 0;
+            if (page + 1 < kind->pages)
+                *(volatile char *)(region + (page + 1) * kind->page_size) = 0;
         }
         return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
     }
@@ -172,8 +173,13 @@ static int counting_job(struct rig_side *side)
     ferry_job_status(side->job, &status);
     wrong += status.total_bytes != kind->pages * kind->page_size;
     wrong += status.remaining_bytes != 0;
-    wrong += status.normal_pages != (kind->pages + 2) / 3;
+    /* Who pulls has read a page before it knows that it is all zero, and may place it as it is. */
+    const char *fetch = getenv("PAGEFERRY_FETCH");
+    bool pulled = fetch && strcmp(fetch, "read") == 0;
+    wrong += !pulled && status.normal_pages != (kind->pages + 2) / 3;
     wrong += status.received_bytes != (kind->pages - kind->pages / 3) * kind->page_size;
+    rig_say(side, "counted %llu pages, %llu bytes", (unsigned long long)status.normal_pages,
+            (unsigned long long)status.received_bytes);
     rig_say(side, "answer %zu", wrong);
     return rig_close(side);
 }

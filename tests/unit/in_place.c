@@ -317,7 +317,7 @@ static void copy_where_it_cannot_be(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(stand->session.why.text, "order of writes"));
     device->caps.ordered_writes = true;
     CU_ASSERT_EQUAL(pf_landings_open(&stand->arrival, &stand->session, true), -ENOTSUP);
-    CU_ASSERT_PTR_NOT_NULL(strstr(stand->session.why.text, "other processes watch"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(stand->session.why.text, "watch the job's memory"));
     take_down(stand);
 }
 
