@@ -103,8 +103,8 @@ static int try_in_place(const struct pf_uffd *uffd, size_t page_size, struct pf_
     int error = pf_regions_map(regions, "probe", page_size, page_size, FERRY_SHARED, &region, why);
     char *alias = error ? NULL : pf_backing_map_again(region);
     if (!error && !alias)
-        error = pf_why(why, -errno, "no second mapping: %s", strerror(errno));
-    if (!error) {
+        error = pf_why(why, -ENOMEM, "no second mapping: %s", strerror(errno));
+    if (alias) {
         error = pf_uffd_register(uffd, region->addr, region->bytes, true, &zeropage);
         memset(alias, 1, page_size);
         if (!error)

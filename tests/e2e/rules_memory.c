@@ -167,8 +167,12 @@ static int counting_job(struct rig_side *side)
         }
         return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 1;
     }
-    for (size_t page = 0; page < kind->pages; page++)
-        wrong += wrong_bytes(kind, region, page, page % 3 ? 0 : old_value(page));
+    for (size_t page = 0; page < kind->pages; page++) {
+        char due = '\0';
+        if (page % 3 == 0)
+            due = old_value(page);
+        wrong += wrong_bytes(kind, region, page, due);
+    }
     grid_await_complete(side);
     ferry_job_status(side->job, &status);
     wrong += status.total_bytes != kind->pages * kind->page_size;
