@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,7 +27,7 @@ static size_t page_size(const char *text)
         size_t bytes;
     } sizes[] = {{"4K", PF_PAGE_SIZE}, {"2M", FERRY_PAGE_2M}, {"1G", FERRY_PAGE_1G}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        if (strcmp(sizes[i].name, text) == 0)
+        if (strcasecmp(sizes[i].name, text) == 0)
             return sizes[i].bytes;
     return 0;
 }

@@ -180,6 +180,8 @@ usage() {
     has err "no file with something in it"
     pf 2 offer "$file"
     has err "--name is missing"
+    pf 2 offer "$file" --name file --page-size 3m
+    has err "4K, 2M and 1G are known"
     pf 1 receive tcp://127.0.0.1:0 --client firecracker --socket "$file"
     has err "is no socket"
 }
