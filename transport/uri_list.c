@@ -17,6 +17,8 @@ static int take(struct pf_uri_list *list, const char *from, size_t length, struc
     char *uri = list->uris[list->count];
     if (length >= PF_URI_MAX)
         return pf_why(why, -EINVAL, "the address \"%.60s...\" is too long", from);
+    if (length == 0 && (list->count > 0 || *from == ','))
+        return pf_why(why, -EINVAL, "an address of the list is missing: there is a comma too many");
     memcpy(uri, from, length);
     uri[length] = '\0';
     list->count++;

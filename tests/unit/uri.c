@@ -118,6 +118,8 @@ static void bad_lists(void)
         why.text[0] = '\0';
         CU_ASSERT_EQUAL(pf_uri_list_parse(bad[i], &list, &why), -EINVAL);
         CU_ASSERT_NOT_EQUAL(why.text[0], '\0');
+        if (i >= 1 && i <= 3)
+            CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "a comma too many"));
     }
     char longest[2 * PF_URI_LIST_MAX];
     memset(longest, 'a', sizeof longest - 1);
