@@ -193,7 +193,9 @@ int ferry_job_receive(struct ferry_job *job, const char *uri,
     int error = pf_uri_list_parse(uri, &parsed, &why);
     if (error)
         return failed(job, error, &why);
+    pthread_mutex_lock(&job->lock); /* a status may be asked for */
     strcpy(job->incoming, uri);
+    pthread_mutex_unlock(&job->lock);
     job->ready = ready;
     job->ready_ctx = ctx;
     return 0;

@@ -44,7 +44,9 @@ static void add_identity(struct json_object *record, struct ferry_job *job)
     char uri[PF_URI_LIST_MAX];
     char placement[sizeof job->rails[0].placement.reason];
     pthread_mutex_lock(&job->lock);
-    bool destination = job->destination;
+    /* One that still waits for the client whose memory it receives is a destination, too. */
+    bool waits = job->incoming[0] && atomic_load(&job->phase) == PF_PHASE_SETUP;
+    bool destination = job->destination || waits;
     strcpy(uri, job->uri);
     memcpy(placement, job->rails[0].placement.reason, sizeof placement);
     pthread_mutex_unlock(&job->lock);

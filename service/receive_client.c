@@ -50,21 +50,12 @@ static int await_client(struct ferry_job *job, const struct pf_client_kind *kind
     return 0;
 }
 
-static int receive(struct ferry_job *job, const char *uri)
-{
-    /* Sentences of what goes wrong were logged by these. */
-    int error = ferry_job_receive(job, uri, announce, NULL);
-    return error < 0 || ferry_job_start(job) < 0 ? PF_EXIT_FAILED : 0;
-}
-
 int pf_receive_client(struct pf_launch *launch, const struct pf_client_kind *kind,
                       const char *socket)
 {
     struct ferry_job *job;
     char name[PF_JOB_NAME_MAX];
-    char uri[PF_URI_MAX];
     snprintf(name, sizeof name, "%s-%d", kind->name, (int)getpid());
-    snprintf(uri, sizeof uri, "%s", launch->uri);
     if (!launch->name)
         launch->name = name;
     int status = pf_launch_prepare(launch);
@@ -73,9 +64,13 @@ int pf_receive_client(struct pf_launch *launch, const struct pf_client_kind *kin
     unsetenv("PAGEFERRY_INCOMING"); /* it is listened there once the client is known */
     if (ferry_job_open(&job, NULL) < 0)
         return PF_EXIT_FAILED;
-    status = await_client(job, kind, socket);
+    /* Sentences of what goes wrong were logged by these. */
+    if (ferry_job_receive(job, launch->uri, announce, NULL) < 0)
+        status = PF_EXIT_FAILED;
     if (!status)
-        status = receive(job, uri);
+        status = await_client(job, kind, socket);
+    if (!status && ferry_job_start(job) < 0)
+        status = PF_EXIT_FAILED;
     if (ferry_job_close(job) < 0 && !status)
         status = PF_EXIT_FAILED;
     if (!status)
