@@ -118,8 +118,9 @@ int pf_trays_advance(struct pf_trays *trays)
     if (tray->runs_done == 0)
         take_verdict(trays, tray);
     int error = place_step(trays, tray);
+    /* The event may have been read and its thread not have gone on yet: nothing tells of that. */
     if (error)
-        return error == -EAGAIN ? 0 : error;
+        return error == -EAGAIN ? 1 : error;
     if (tray->placing.run.pages == 0 && tray->runs_done == tray->imm.runs) {
         pf_list_remove(&tray->link);
         tray->state = PF_TRAY_FREE;

@@ -54,8 +54,9 @@ void pf_trays_granted(struct pf_trays *trays);
 int pf_trays_take(struct pf_trays *trays, uint32_t imm);
 
 /*
- * Place a step of what has come: 1, or 0 when there is nothing to do or an event has to be read
- * first. -EPROTO: a run that fits no region; other -errno: it can't be placed.
+ * Place a step of what has come: 1, also when an event has to be read first and it is to be tried
+ * again; 0 when there is nothing to do. -EPROTO: a run that fits no region; other -errno: it can't
+ * be placed.
  */
 int pf_trays_advance(struct pf_trays *trays);
 
