@@ -234,7 +234,7 @@ static int attend(struct pf_destination *destination)
         return pf_why(&session->why, -EPROTO, "the source spoke out of turn (%s)",
                       pf_message_name(message.type));
     if (got > 0)
-        return pf_destination_lose_rail(destination, &message);
+        return pf_session_lose_rail(session, &message);
     if (got == 0 && pf_now_ns() - destination->told_ns > session->options->progress_ms * 1000000ull)
         got = pf_destination_tell_progress(destination);
     if (got == 0)

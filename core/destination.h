@@ -80,9 +80,6 @@ void pf_destination_close_told(struct pf_destination *destination);
 /* After the switch: see to rails that have broken. */
 int pf_destination_attend_rails(struct pf_destination *destination);
 
-/* The source's word that a rail is of no use. */
-int pf_destination_lose_rail(struct pf_destination *destination, struct pf_message *message);
-
 /* Instead of the placers: tables and pullers. */
 int pf_destination_open_pull(struct pf_destination *destination);
 

@@ -69,17 +69,3 @@ int pf_destination_attend_rails(struct pf_destination *destination)
     }
     return error;
 }
-
-int pf_destination_lose_rail(struct pf_destination *destination, struct pf_message *message)
-{
-    struct pf_session *session = &destination->session;
-    uint32_t index = pf_get_u32(&message->payload);
-    int error = pf_session_check(session, message);
-    if (error)
-        return error;
-    if (!session->outlives || index >= session->rail_count)
-        return pf_why(&session->why, -EPROTO, "the source lost a rail that there is not");
-    /* Of one that was lost here, too, it may hear at the same time. */
-    pf_port_lose(&session->rails[index].bulk, -ECONNRESET);
-    return 0;
-}

@@ -304,10 +304,14 @@ int pf_session_begin(struct pf_session *session, struct pf_wire *payload)
         /* The peer's acknowledgements come with its messages: take them off the queue's head. */
         struct pf_message message;
         int got = pf_session_poll(session, &message);
-        if (got > 0)
+        if (got > 0 && (message.type != PF_MSG_RAIL_BROKE || !session->for_listen))
             return pf_why(&session->why, -EPROTO, "the peer spoke out of turn (%s)",
                           pf_message_name(message.type));
-        error = got < 0 ? got : pf_session_step(session);
+        /* A rail breaks when it likes. */
+        if (got > 0)
+            error = pf_session_lose_rail(session, &message);
+        else
+            error = got < 0 ? got : pf_session_step(session);
         if (error)
             return error;
     }

@@ -107,6 +107,9 @@ bool pf_session_every_rail_broke(struct pf_session *session);
  */
 int pf_session_broken_rail(struct pf_session *session);
 
+/* At the destination: the source's word (PF_MSG_RAIL_BROKE) that a rail is of no use. */
+int pf_session_lose_rail(struct pf_session *session, struct pf_message *message);
+
 /*
  * Not every link that is gone says so: a rail whose peer has owed something since that time (ns; 0:
  * nothing) for longer than --peer-timeout counts as broken. True if it was that.

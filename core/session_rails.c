@@ -34,6 +34,19 @@ int pf_session_broken_rail(struct pf_session *session)
     return -1;
 }
 
+int pf_session_lose_rail(struct pf_session *session, struct pf_message *message)
+{
+    uint32_t index = pf_get_u32(&message->payload);
+    int error = pf_session_check(session, message);
+    if (error)
+        return error;
+    if (!session->outlives || index >= session->rail_count)
+        return pf_why(&session->why, -EPROTO, "the source lost a rail that there is not");
+    /* Of one that was lost here, too, it may hear at the same time. */
+    pf_port_lose(&session->rails[index].bulk, -ECONNRESET);
+    return 0;
+}
+
 bool pf_session_every_rail_broke(struct pf_session *session)
 {
     for (unsigned i = 0; i < session->rail_count; i++)
