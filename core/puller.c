@@ -192,6 +192,9 @@ static void drain(struct pf_puller *puller)
     do
         placed = place_one(puller);
     while (placed > 0);
+    /* Else the rail would never settle, and the pages of that piece never come. */
+    if (placed < 0 && placed != -ECANCELED)
+        pf_worker_fail(&puller->worker, placed, "pages could not be pulled");
     for (unsigned i = 0; i < puller->count; i++) {
         const struct pf_pull *piece = &puller->pulls[i];
         if (piece->posted)
