@@ -21,7 +21,8 @@ static void knocked(struct pf_op *op, int status, size_t bytes)
 {
     (void)bytes;
     struct pf_knock_receive *receive = pf_container_of(op, struct pf_knock_receive, op);
-    int error = status ? status : post_receive(receive);
+    bool hung_up = !receive->attendant->port->endpoint;
+    int error = status || hung_up ? status : post_receive(receive);
     if (error && error != -ECANCELED)
         pf_worker_fail(&receive->attendant->worker, error,
                        "a lane that serves the destination's reads broke");

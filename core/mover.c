@@ -194,7 +194,7 @@ static void credit_done(struct pf_op *op, int status, size_t bytes)
     int error = op->has_imm ? -EPROTO : take_credit(mover, receive->bytes, bytes);
     if (error)
         pf_worker_fail(&mover->worker, error, "the destination sent a credit that was not due");
-    else if ((error = post_credit_receive(receive)))
+    else if (mover->port->endpoint && (error = post_credit_receive(receive)))
         pf_port_lose(mover->port, error);
 }
 

@@ -205,6 +205,8 @@ static void page_read(struct pf_op *op, int status, size_t bytes)
 {
     struct pf_slot *slot = pf_container_of(op, struct pf_slot, op);
     slot->sending = false;
+    if (!slot->requests->session->urgent.endpoint)
+        return;
     if (status == 0) {
         pf_count(&slot->requests->session->counters->sent_bytes, bytes);
         page_here(slot, !in_place(slot) && pf_all_zero(slot->page, bytes));
@@ -276,6 +278,8 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
                                   ferry_strerror(status)));
         return;
     }
+    if (!requests->session->urgent.endpoint)
+        return; /* it came before we hung up, and is of no use any more */
     int error = op->has_imm ? take_immediate(requests, op->imm)
                             : take_message(requests, receive->bytes, bytes);
     if (error)

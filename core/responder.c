@@ -139,7 +139,7 @@ static void answer_done(struct pf_op *op, int status, size_t bytes)
 {
     (void)bytes;
     struct pf_answer_send *send = pf_container_of(op, struct pf_answer_send, op);
-    if (status == 0 && has_more(send)) {
+    if (status == 0 && send->responder->session->urgent.endpoint && has_more(send)) {
         post_answer(send);
         return;
     }
@@ -253,7 +253,7 @@ static void request_done(struct pf_op *op, int status, size_t bytes)
             pf_worker_fail(&responder->worker, status, "no page requests can be received");
         return;
     }
-    if (pf_worker_failed(&responder->worker))
+    if (pf_worker_failed(&responder->worker) || !responder->session->urgent.endpoint)
         return;
     int error = op->has_imm ? -EPROTO : pf_request_unpack(receive->bytes, bytes, &request);
     /* Before the job is given away there is nothing that could be asked for. */
