@@ -78,6 +78,9 @@ static const char *objection(const struct pf_door *door, const struct pf_greetin
     *code = -EPERM;
     if (!destination->lanes_ready || greeting->session != session->id)
         return "no such session";
+    /* A lane whose rail broke has no endpoint any more, but a thread that drives it. */
+    if (!session->lanes_driven)
+        return "the lanes have been connected";
     if (greeting->rail >= session->rail_count)
         return "no such rail";
     if (greeting->role == PF_ROLE_URGENT ? session->urgent.endpoint != NULL
