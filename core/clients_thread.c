@@ -216,6 +216,12 @@ static void follow(struct pf_clients *clients, struct pf_client *client)
         client->state = PF_CLIENT_WAITING;
     } else if (client->state > PF_CLIENT_WAITING && client->state != PF_CLIENT_KEPT &&
                state == PF_TARGET_FAILED) {
+        /* Pages are due in its memory: it stays until the migration has ended. */
+        if (client == clients->home) {
+            if (!clients->failed)
+                fail_home(clients, client);
+            return;
+        }
         const char *why = client->target.why.text;
         refuse(clients, client, why[0] ? why : ferry_strerror(client->target.status));
         return;
