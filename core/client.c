@@ -2,7 +2,6 @@
 #include "core/client.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +47,8 @@ static int take_in_child(const struct pf_client *parent, int fd, struct pf_clien
     (*child)->target.home = parent->target.home;
     (*child)->target.minor = parent->target.minor;
     (*child)->state = PF_CLIENT_WAITING;
-    return pf_target_copy(&(*child)->target, &parent->target);
+    int error = pf_uffd_unblock(fd);
+    return error ? error : pf_target_copy(&(*child)->target, &parent->target);
 }
 
 int pf_client_idle_events(struct pf_client *client, struct pf_client **child)
@@ -101,10 +101,10 @@ int pf_client_take_uffd(struct pf_client *client, struct pf_why *why)
     client->uffd.fd = fd;
     client->wire.descriptor = -1;
     /* poll() on a blocking one reports an error. */
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
-        return pf_why(why, -errno, "its userfaultfd can't be made non-blocking: %s",
-                      strerror(errno));
+    int error = pf_uffd_unblock(fd);
+    if (error)
+        return pf_why(why, error, "its userfaultfd can't be made non-blocking: %s",
+                      strerror(-error));
     /* Any address that a process may have will do: nobody need wait there. */
     void *somewhere = (void *)((uintptr_t)1 << 32);
     if (pf_uffd_wake(&client->uffd, somewhere, PF_PAGE_SIZE) == -EINVAL)

@@ -106,7 +106,9 @@ int pf_targets_fork(struct pf_targets *targets, const struct pf_target *parent, 
     child->minor = parent->minor;
     child->pid = parent->pid;
     child->child = true;
-    int error = pf_target_copy(child, parent);
+    int error = pf_uffd_unblock(fd);
+    if (!error)
+        error = pf_target_copy(child, parent);
     if (!error)
         error = append(targets, child);
     if (error) {

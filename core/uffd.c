@@ -76,6 +76,12 @@ int pf_uffd_open(struct pf_uffd *uffd, uint64_t wanted, struct pf_why *why)
     return 0;
 }
 
+int pf_uffd_unblock(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ? -errno : 0;
+}
+
 void pf_uffd_close(struct pf_uffd *uffd)
 {
     if (uffd->fd >= 0)

@@ -41,6 +41,12 @@ int pf_uffd_open(struct pf_uffd *uffd, uint64_t wanted, struct pf_why *why);
 void pf_uffd_close(struct pf_uffd *uffd);
 
 /*
+ * Make one that came from elsewhere non-blocking. That of a forked child begins as its parent's was
+ * made, whatever fcntl() made of that since.
+ */
+int pf_uffd_unblock(int fd);
+
+/*
  * Prove on a scratch range that MISSING ranges can be registered, unregistered, woken, and filled
  * by COPY and ZEROPAGE: what post-copy is going to rely on. Names the missing thing.
  */
