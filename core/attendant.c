@@ -24,8 +24,7 @@ static void knocked(struct pf_op *op, int status, size_t bytes)
     bool hung_up = !receive->attendant->port->endpoint;
     int error = status || hung_up ? status : post_receive(receive);
     if (error && error != -ECANCELED)
-        pf_worker_fail(&receive->attendant->worker, error,
-                       "a lane that serves the destination's reads broke");
+        pf_port_lose(receive->attendant->port, error);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
