@@ -21,7 +21,8 @@ int pf_source_attend_rails(struct pf_source *source)
     struct pf_session *session = &source->session;
     int rail;
     watch_rails(source);
-    while ((rail = pf_session_broken_rail(session)) >= 0) {
+    /* Without room it is told later: waiting for some would mean to miss what comes meanwhile. */
+    while (pf_channel_room(&session->channel) && (rail = pf_session_broken_rail(session)) >= 0) {
         struct pf_wire payload;
         int error = pf_session_begin(session, &payload);
         if (error)
