@@ -46,8 +46,9 @@ static void port_closed(void *ctx, struct pf_endpoint *endpoint, int status, con
     if (status == 0)
         status = -ECONNRESET;
     /* The urgent and bulk lanes have threads of their own: they may not write session->why. */
-    bool outlived = port->role == PF_ROLE_BULK && port->session->outlives;
-    if (port->session->lanes_driven && !port->session->ended && !outlived)
+    struct pf_session *session = port->session;
+    if (session->lanes_driven && !session->ended &&
+        !(port->role == PF_ROLE_BULK && session->outlives))
         status = rejection(port, status, data, len);
     pf_port_lose(port, status);
 }
