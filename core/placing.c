@@ -191,8 +191,12 @@ static void show_watchers(struct pf_arrival *arrival, unsigned region, struct pf
 static void wake_late_faults(struct pf_arriving *arriving, const struct spot *spot,
                              struct pf_run placed)
 {
+    if (!arriving->in_place)
+        return;
+    /* Each side marks and then looks at the other's mark: at least one sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
     struct pf_run asked = pf_pageset_next_upto(&arriving->requested, placed.first, 1);
-    if (arriving->in_place && asked.pages && asked.first < placed.first + placed.pages)
+    if (asked.pages && asked.first < placed.first + placed.pages)
         pf_uffd_wake(spot->uffd, spot->to, placed.pages << arriving->region->page_shift);
 }
 
