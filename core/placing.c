@@ -195,8 +195,7 @@ static void wake_late_faults(struct pf_arriving *arriving, const struct spot *sp
         return;
     /* Each side marks and then looks at the other's mark: at least one sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
-    struct pf_run asked = pf_pageset_next_upto(&arriving->requested, placed.first, 1);
-    if (asked.pages && asked.first < placed.first + placed.pages)
+    if (pf_pageset_next_within(&arriving->requested, placed, 1).pages > 0)
         pf_uffd_wake(spot->uffd, spot->to, placed.pages << arriving->region->page_shift);
 }
 

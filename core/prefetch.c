@@ -92,11 +92,11 @@ static void add_pages(struct pf_tray_send *tray, unsigned region, size_t first, 
     size_t size = pf_region_page_size(source->region);
     while (first < end && !is_full(tray)) {
         bool zero;
-        struct pf_run run = pf_pageset_next_upto(&source->unsent, first, end - first);
-        if (run.pages == 0 || run.first >= end)
+        struct pf_run run = pf_pageset_next_within(
+            &source->unsent, (struct pf_run){first, end - first}, end - first);
+        if (run.pages == 0)
             return;
-        run.pages = pf_same_kind(pf_region_page(source->region, run.first), size,
-                                 least(run.pages, end - run.first), &zero);
+        run.pages = pf_same_kind(pf_region_page(source->region, run.first), size, run.pages, &zero);
         run.pages = pf_pageset_claim(&source->unsent, run.first, run.pages);
         first = run.first + (run.pages ? run.pages : 1);
         if (run.pages == 0)
