@@ -112,7 +112,7 @@ int pf_session_lose_rail(struct pf_session *session, struct pf_message *message)
 
 /*
  * Not every link that is gone says so: a rail whose peer has owed something since that time (ns; 0:
- * nothing) for longer than --peer-timeout counts as broken. True if it was that.
+ * nothing) for longer than --peer-timeout counts as broken, unless it is the last. True if it was.
  */
 bool pf_session_out_of_patience(struct pf_session *session, unsigned rail, uint64_t since);
 

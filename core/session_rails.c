@@ -10,11 +10,19 @@ void pf_session_outlive_rails(struct pf_session *session)
     session->outlives = session->rail_count > 1; /* the last one is never outlived */
 }
 
+static bool another_lives(struct pf_session *session, unsigned rail)
+{
+    for (unsigned i = 0; i < session->rail_count; i++)
+        if (i != rail && !pf_port_lost(&session->rails[i].bulk))
+            return true;
+    return false;
+}
+
 bool pf_session_out_of_patience(struct pf_session *session, unsigned rail, uint64_t since)
 {
     uint64_t patience = session->options->peer_timeout_ms * 1000000ull;
     if (!session->outlives || since == 0 || session->rails[rail].state != PF_RAIL_UP ||
-        pf_now_ns() < since + patience)
+        pf_now_ns() < since + patience || !another_lives(session, rail))
         return false;
     pf_port_lose(&session->rails[rail].bulk, -ETIMEDOUT);
     return true;
