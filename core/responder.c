@@ -197,6 +197,10 @@ static uint8_t claim(struct pf_responder *responder, const struct pf_page_reques
     struct pf_counters *counters = responder->session->counters;
     pf_count(&counters->requests, 1);
     if (!is_sendable(responder, request)) {
+        if (!responder->session->options->background)
+            pf_worker_fail(&responder->worker, -ENOMEM,
+                           "a huge page could not be registered, and nothing goes in the "
+                           "background (--background off)");
         /* The mover's bounce buffer takes it, part by part: it is next there. */
         give_hints(responder, request->region, (size_t)request->page - 1);
         pf_count(&counters->elsewhere, 1);
