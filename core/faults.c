@@ -83,8 +83,7 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
         return 0;
     }
     /* Placed between the two looks: see wake_late_faults() in placing.c. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (arriving->in_place && !pf_pageset_has(&arriving->missing, page))
+    if (arriving->in_place && !pf_pageset_look(&arriving->missing, page))
         return settle(faults, target, view->region, to, tid, now);
     struct pf_wish wish = {.region = view->region, .page = page, .read_ns = now};
     pf_requests_wish(&faults->requests, &wish);

@@ -38,6 +38,17 @@ static inline bool pf_pageset_has(struct pf_pageset *set, size_t page)
     return atomic_load_explicit(&set->words[page / 64], memory_order_acquire) >> (page % 64) & 1;
 }
 
+/*
+ * The same as a change of nothing, which has its place among all changes of the page: who removes
+ * the page after this look sees all that was done before it.
+ */
+static inline bool pf_pageset_look(struct pf_pageset *set, size_t page)
+{
+    return atomic_fetch_or_explicit(&set->words[page / 64], 0, memory_order_acq_rel) >>
+               (page % 64) &
+           1;
+}
+
 /* Add or remove one page; true if this call changed it. */
 bool pf_pageset_add(struct pf_pageset *set, size_t page);
 bool pf_pageset_remove(struct pf_pageset *set, size_t page);

@@ -193,8 +193,8 @@ static void wake_late_faults(struct pf_arriving *arriving, const struct spot *sp
 {
     if (!arriving->in_place)
         return;
-    /* Each side marks and then looks at the other's mark: at least one sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
+    /* The fault thread marks and then looks whether the page is missing; we take it off the missing
+     * ones and then look for the mark: pf_pageset_look() sees to it that one sees the other. */
     if (pf_pageset_next_within(&arriving->requested, placed, 1).pages > 0)
         pf_uffd_wake(spot->uffd, spot->to, placed.pages << arriving->region->page_shift);
 }
