@@ -52,7 +52,7 @@ const struct pf_option pf_option_table[] = {
     OPTION(prefetch, "prefetch", PF_OPTION_BOOL, "on", "on|off",
            "Send likely next pages behind the answer to a page request; both sides have to agree",
            .maximum = 1),
-    OPTION(prefetch_window, "prefetch-window", PF_OPTION_SIZE, "128K", "SIZE",
+    OPTION(prefetch_window, "prefetch-window", PF_OPTION_SIZE, "256K", "SIZE",
            "Most bytes of likely next pages behind one answer", .minimum = 4 * KIB,
            .maximum = MIB /* PF_TRAY_SIZE_MAX */, .multiple = 4 * KIB),
     OPTION(peer_timeout_ms, "peer-timeout", PF_OPTION_SECONDS, "15", "SECONDS",
