@@ -17,10 +17,14 @@ enum {
     SLACK = CHUNK_PAGES / 2, /* for mappings that the kernel has joined with the region's */
 };
 
-/* Also where the rules are tried with --fetch read: it excludes --release-ram. */
-static const char *const releasing[] = {"release-ram", "on",    "background", "off",
-                                        "fetch",       "write", NULL};
-static const char *const keeping[] = {"background", "off", "fetch", "write", NULL};
+/*
+ * Nothing comes but what is touched. Also where the rules are tried with --fetch read: it excludes
+ * --release-ram.
+ */
+static const char *const releasing[] = {"release-ram", "on",    "background", "off", "prefetch",
+                                        "off",         "fetch", "write",      NULL};
+static const char *const keeping[] = {"background", "off",   "prefetch", "off",
+                                      "fetch",      "write", NULL};
 static const char *const quick[] = {"progress-ms", "10", NULL};
 
 static size_t wrong_pages(const uint64_t *words, size_t first, size_t end)
