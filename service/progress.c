@@ -223,9 +223,11 @@ void pf_progress_summary(FILE *out, const struct pf_record *record)
     fprintf(out, "%s: %s%s\n", record->name, record->state, line);
 
     line[0] = '\0';
-    add_time(line, sizeof line, ", service p50", record->service_p50_us);
-    add_time(line, sizeof line, ", p99", record->service_p99_us);
-    add_time(line, sizeof line, ", p99.9", record->service_p999_us);
+    if (record->service_p999_us > 0) { /* else no page came by a request */
+        add_time(line, sizeof line, ", service p50", record->service_p50_us);
+        add_time(line, sizeof line, ", p99", record->service_p99_us);
+        add_time(line, sizeof line, ", p99.9", record->service_p999_us);
+    }
     if (record->faults >= 0)
         fprintf(out, "%s: %" PRId64 " faults%s\n", record->name, record->faults, line);
     if (record->normal_pages >= 0 && record->zero_pages >= 0)
