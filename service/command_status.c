@@ -10,12 +10,12 @@ static void print(const struct pf_record *record)
     for (const struct pf_field *field = pf_record_fields; field->key; field++) {
         pf_record_show(record, field, value, sizeof value);
         if (value[0])
-            printf("%-18s%s\n", field->key, value);
+            printf("%-24s%s\n", field->key, value);
     }
     for (unsigned i = 0; i < record->rail_count; i++) {
         char line[PF_URI_MAX + 3 * PF_RECORD_TEXT];
         pf_rail_record_show(&record->rails[i], line, sizeof line);
-        printf("rail %-13u%s\n", i, line);
+        printf("rail %-19u%s\n", i, line);
     }
 }
 
@@ -23,7 +23,8 @@ int pf_command_status(int argc, char **argv)
 {
     static const struct pf_ask_command status = {
         .request = "status",
-        .doc = "Show the state of the job NAME.",
+        .doc = "Show the state of the job NAME; with --json also how long each of its threads "
+               "was blocked.",
         .print = print,
     };
     return pf_ask_command(&status, argc, argv);

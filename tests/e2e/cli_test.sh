@@ -223,7 +223,7 @@ tolerance() {
     job fake odd-types
     pf 0 status fake
     has out "fake"
-    has out "faults            2"
+    has out "faults                  2"
     lacks out total_bytes
     lacks out remaining_bytes
     stop_jobs

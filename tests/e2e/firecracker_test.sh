@@ -144,6 +144,7 @@ vm_that_dies_ends_the_migration() {
 vm_that_dies_before_the_source_comes() {
     receiver
     "$PAGEFERRY" list | grep -q 'vm .* destination *setup' || fail "the role of who waits for a client"
+    "$PAGEFERRY" status vm | grep -q '^prefetch_useless_pages  *0$' || fail "the table of status"
     start vm "$FIRECRACKER_CLIENT" "$socket" "$file"
     await receiver "receiving at"
     kill -KILL "${pids[vm]}"
