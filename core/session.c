@@ -168,7 +168,10 @@ void pf_session_keep_lanes(struct pf_session *session)
 
 void pf_session_wake(struct pf_session *session)
 {
-    /* Fails only when the counter is full, and then the thread has been woken already. */
+    /*
+     * Fails when the counter is full, and then the thread has been woken already; or before there
+     * is one: then the thread looks before it first waits.
+     */
     ssize_t written = write(session->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)written;
 }

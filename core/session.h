@@ -30,13 +30,13 @@ struct pf_session {
     uint64_t id;                               /* random, names the session to the peer */
     struct pf_worker *workers[PF_WORKERS_MAX]; /* those initialised, for their failures */
     unsigned worker_count;
-    int wake_fd;       /* eventfd: something for the control thread to look at */
-    bool lanes_driven; /* the control thread drives urgent and bulk too */
-    bool for_listen;   /* a destination */
-    bool pull;         /* --fetch read: the destination reads the pages */
-    bool peer_gave_up; /* it has sent an error */
-    bool ended;        /* the peer may hang up now: that is no failure */
-    bool outlives;     /* the job is the destination's: a rail may break as long as one is up */
+    atomic_int wake_fd; /* eventfd: something for the control thread to look at; -1: none yet */
+    bool lanes_driven;  /* the control thread drives urgent and bulk too */
+    bool for_listen;    /* a destination */
+    bool pull;          /* --fetch read: the destination reads the pages */
+    bool peer_gave_up;  /* it has sent an error */
+    bool ended;         /* the peer may hang up now: that is no failure */
+    bool outlives;      /* the job is the destination's: a rail may break as long as one is up */
     atomic_bool *cancel;
     struct pf_why why; /* why the session failed */
 };
