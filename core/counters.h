@@ -31,6 +31,14 @@
     X(request_p50_ns)                                                                              \
     X(answer_p50_ns)                                                                               \
     X(place_p50_ns)                                                                                \
+    X(round)                                                                                       \
+    X(precopy_bytes)                                                                               \
+    X(dirty_bytes_per_s)                                                                           \
+    X(bandwidth_bytes_per_s)                                                                       \
+    X(expected_downtime_us)                                                                        \
+    X(eta_ms)                                                                                      \
+    X(throttle_percent)                                                                            \
+    X(discard_us)                                                                                  \
     X(released_bytes)                                                                              \
     X(downtime_us)                                                                                 \
     X(pause_us)                                                                                    \

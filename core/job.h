@@ -5,8 +5,10 @@
 
 #include "core/blocked.h"
 #include "core/counters.h"
+#include "core/knobs.h"
 #include "core/options.h"
 #include "core/region.h"
+#include "core/round_log.h"
 #include "core/runtime_dir.h"
 #include "core/state.h"
 #include "numa/nic.h"
@@ -26,6 +28,7 @@ enum pf_phase {
     PF_PHASE_RUNNING,    /* runs here, nothing is being moved */
     PF_PHASE_CONNECTING, /* source: asked to move */
     PF_PHASE_ADVISE,     /* the two sides compare what they have */
+    PF_PHASE_PRECOPY,    /* source: rounds, while the job runs */
     PF_PHASE_DISCARD,    /* paused: page sets and state go over */
     PF_PHASE_LISTENING,  /* the destination is armed */
     PF_PHASE_POSTCOPY,   /* runs at the destination, memory follows */
@@ -81,7 +84,9 @@ struct ferry_job {
 
     atomic_bool want_pause; /* what a safe point looks at, and at hold */
     atomic_bool cancel;
-    atomic_int phase; /* enum pf_phase */
+    atomic_bool switch_now; /* source: no further round, go to post-copy */
+    struct pf_knobs knobs;  /* of the migration that is under way */
+    atomic_int phase;       /* enum pf_phase */
 
     /* Everything below is guarded by the lock; changes are signalled. */
     pthread_mutex_t lock;
@@ -102,6 +107,7 @@ struct ferry_job {
     struct pf_rail_report rails[PF_URIS_MAX]; /* of the latest migration */
     unsigned rail_count;
     struct pf_outcome outcome;
+    struct pf_round_log rounds;            /* of the latest migration */
     struct pf_why why;                     /* of the latest failure */
     char why_shown[sizeof(struct pf_why)]; /* what ferry_job_why() gave out */
     struct pf_agent *agent;

@@ -141,11 +141,12 @@ void pf_job_lost(struct ferry_job *job, int error, int exit_status, const struct
 const char *pf_phase_name(enum pf_phase phase)
 {
     static const char *const names[] = {
-        [PF_PHASE_SETUP] = "setup",         [PF_PHASE_WAITING] = "waiting",
-        [PF_PHASE_RUNNING] = "running",     [PF_PHASE_CONNECTING] = "connecting",
-        [PF_PHASE_ADVISE] = "advise",       [PF_PHASE_DISCARD] = "discard",
-        [PF_PHASE_LISTENING] = "listening", [PF_PHASE_POSTCOPY] = "postcopy",
-        [PF_PHASE_COMPLETE] = "complete",   [PF_PHASE_FAILED] = "failed",
+        [PF_PHASE_SETUP] = "setup",       [PF_PHASE_WAITING] = "waiting",
+        [PF_PHASE_RUNNING] = "running",   [PF_PHASE_CONNECTING] = "connecting",
+        [PF_PHASE_ADVISE] = "advise",     [PF_PHASE_PRECOPY] = "precopy",
+        [PF_PHASE_DISCARD] = "discard",   [PF_PHASE_LISTENING] = "listening",
+        [PF_PHASE_POSTCOPY] = "postcopy", [PF_PHASE_COMPLETE] = "complete",
+        [PF_PHASE_FAILED] = "failed",
     };
     return names[phase];
 }

@@ -15,6 +15,14 @@
 
 static const char *const wait_choices[] = {"spin", "sleep", NULL};
 static const char *const fetch_choices[] = {"write", "read", NULL};
+static const char *const mode_choices[] = {"precopy", "postcopy", "hybrid", "auto", NULL};
+static const char *const tracker_choices[] = {"auto", "pagemap-scan", "soft-dirty", "write-protect",
+                                              NULL};
+static const char *const pin_choices[] = {"auto", "all", "chunk", "stage", NULL};
+static const char *const fewer_bytes_choices[] = {"manual", "auto", NULL};
+static const char *const compress_choices[] = {"off", "zstd", "lz4", NULL};
+static const char *const throttle_choices[] = {"off",    "auto",    "safepoint",
+                                               "cgroup", "freezer", NULL};
 static const char *const place_choices[] = {"auto", "copy", "continue", NULL};
 
 #define OPTION(member, opt_name, opt_type, opt_default, opt_metavar, opt_doc, ...)                 \
@@ -73,6 +81,49 @@ const struct pf_option pf_option_table[] = {
     OPTION(release_ram, "release-ram", PF_OPTION_BOOL, "off", "on|off",
            "Give the source's memory back while it leaves, as far as the destination has it",
            .maximum = 1),
+    OPTION(mode, "mode", PF_OPTION_CHOICE, "postcopy", "precopy|postcopy|hybrid|auto",
+           "Memory before the job, after it, a round or two before and the rest after, or before "
+           "as long as that comes to an end",
+           .choices = mode_choices),
+    OPTION(downtime, "downtime", PF_OPTION_UNSIGNED, "300", "MILLISECONDS",
+           "How long the job may stand still for the last round of pre-copy", .minimum = 1,
+           .maximum = 3600000),
+    OPTION(bandwidth, "bandwidth", PF_OPTION_SIZE, "auto", "auto|RATE",
+           "Most bytes of pages a second in the background; auto: no limit", .minimum = 64 * KIB,
+           .maximum = MIB * MIB, .automatic = true),
+    OPTION(max_rounds, "max-rounds", PF_OPTION_UNSIGNED, "30", "COUNT",
+           "Most rounds of pre-copy; 0: no limit", .maximum = 1000000),
+    OPTION(tracker, "tracker", PF_OPTION_CHOICE, "auto",
+           "auto|pagemap-scan|soft-dirty|write-protect",
+           "How written pages are found during pre-copy; auto: the first that works here",
+           .choices = tracker_choices),
+    OPTION(pin, "pin", PF_OPTION_CHOICE, "auto", "auto|all|chunk|stage",
+           "What of the job's memory pre-copy registers with the NIC: whole regions, chunks that "
+           "are in use, or none of it (stage)",
+           .choices = pin_choices),
+    OPTION(fewer_bytes, "fewer-bytes", PF_OPTION_CHOICE, "manual", "manual|auto",
+           "Who decides about compress and xbzrle: you, or the measured link and CPU",
+           .choices = fewer_bytes_choices),
+    OPTION(compress, "compress", PF_OPTION_CHOICE, "off", "off|zstd|lz4",
+           "Compress pages of pre-copy", .choices = compress_choices),
+    OPTION(compress_level, "compress-level", PF_OPTION_UNSIGNED, "1", "LEVEL",
+           "How hard to compress: 1 is fastest", .minimum = 1, .maximum = 19),
+    OPTION(compress_threads, "compress-threads", PF_OPTION_UNSIGNED, "2", "COUNT",
+           "Threads that compress, and as many that decompress", .minimum = 1, .maximum = 64),
+    OPTION(xbzrle, "xbzrle", PF_OPTION_BOOL, "off", "on|off",
+           "Send what has changed of a page that was sent before", .maximum = 1),
+    OPTION(xbzrle_cache, "xbzrle-cache", PF_OPTION_SIZE, "64M", "SIZE",
+           "Memory for pages as they were sent, rounded down to a power of two",
+           .minimum = 64 * KIB, .maximum = MIB * MIB),
+    OPTION(throttle, "throttle", PF_OPTION_CHOICE, "off", "off|auto|safepoint|cgroup|freezer",
+           "How to slow a job down that writes faster than the link carries",
+           .choices = throttle_choices),
+    OPTION(throttle_initial, "throttle-initial", PF_OPTION_UNSIGNED, "20", "PERCENT",
+           "Share of its time that is taken from such a job at first", .minimum = 1, .maximum = 99),
+    OPTION(throttle_step, "throttle-step", PF_OPTION_UNSIGNED, "10", "PERCENT",
+           "How much more each time that is not enough", .minimum = 1, .maximum = 99),
+    OPTION(throttle_max, "throttle-max", PF_OPTION_UNSIGNED, "99", "PERCENT", "And at most",
+           .minimum = 1, .maximum = 99),
 };
 
 static_assert(sizeof pf_option_table / sizeof pf_option_table[0] == PF_OPTION_COUNT,

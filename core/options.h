@@ -29,6 +29,42 @@ enum pf_place {
     PF_PLACE_CONTINUE, /* written into the file, UFFDIO_CONTINUE */
 };
 
+enum pf_mode {
+    PF_MODE_PRECOPY,  /* rounds while the job runs, the last one after the pause */
+    PF_MODE_POSTCOPY, /* no rounds: all pages follow the job */
+    PF_MODE_HYBRID,   /* a round or two, then post-copy for what is left */
+    PF_MODE_AUTO,     /* rounds as long as they come to an end, else post-copy */
+};
+
+enum pf_tracking {
+    PF_TRACK_AUTO, /* the first that works here */
+    PF_TRACK_PAGEMAP_SCAN,
+    PF_TRACK_SOFT_DIRTY,
+    PF_TRACK_WRITE_PROTECT,
+};
+
+enum pf_pin {
+    PF_PIN_AUTO,  /* chunk where the memlock limit allows it, else stage */
+    PF_PIN_ALL,   /* whole regions, at once */
+    PF_PIN_CHUNK, /* what is used of them, 16 MiB at a time */
+    PF_PIN_STAGE, /* none of the job's memory: pages are copied on their way */
+};
+
+enum pf_compress { PF_COMPRESS_OFF, PF_COMPRESS_ZSTD, PF_COMPRESS_LZ4 };
+
+enum pf_fewer_bytes {
+    PF_FEWER_BYTES_MANUAL, /* what compress and xbzrle say */
+    PF_FEWER_BYTES_AUTO,   /* what the link and the CPU suggest */
+};
+
+enum pf_throttle_how {
+    PF_THROTTLE_OFF,
+    PF_THROTTLE_AUTO, /* at safe points if the job has some */
+    PF_THROTTLE_SAFEPOINT,
+    PF_THROTTLE_CGROUP,
+    PF_THROTTLE_FREEZER,
+};
+
 struct pf_options {
     unsigned wait; /* enum pf_wait */
     unsigned spin_us;
@@ -46,6 +82,21 @@ struct pf_options {
     unsigned hold_at; /* the safe point that waits for a migration, counted from 1; 0: none */
     unsigned fetch;   /* enum pf_fetch_mode; the source's */
     bool release_ram; /* the source gives back memory that the destination has */
+
+    /* Pre-copy; all of them the source's. Those in core/knobs.h are read from there. */
+    unsigned mode;        /* enum pf_mode */
+    unsigned downtime;    /* ms: what finishing by pre-copy may take */
+    uint64_t bandwidth;   /* bytes/s of pages in the background; 0: as many as go */
+    unsigned max_rounds;  /* 0: no limit */
+    unsigned tracker;     /* enum pf_tracking */
+    unsigned pin;         /* enum pf_pin */
+    unsigned fewer_bytes; /* enum pf_fewer_bytes */
+    unsigned compress;    /* enum pf_compress */
+    unsigned compress_level, compress_threads;
+    bool xbzrle;
+    uint64_t xbzrle_cache;                                  /* bytes */
+    unsigned throttle;                                      /* enum pf_throttle_how */
+    unsigned throttle_initial, throttle_step, throttle_max; /* percent of the job's time */
 };
 
 enum pf_option_type {
@@ -70,7 +121,7 @@ struct pf_option {
     const char *const *choices; /* NULL-terminated */
 };
 
-enum { PF_OPTION_COUNT = 16, PF_OPTION_TEXT_MAX = 32 };
+enum { PF_OPTION_COUNT = 32, PF_OPTION_TEXT_MAX = 32 };
 
 /* The table, PF_OPTION_COUNT long. */
 extern const struct pf_option pf_option_table[];

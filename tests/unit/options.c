@@ -34,6 +34,15 @@ static void defaults(void)
     CU_ASSERT_EQUAL(o.progress_ms, 100);
     CU_ASSERT_EQUAL(o.fetch, PF_FETCH_WRITE);
     CU_ASSERT_FALSE(o.release_ram);
+    CU_ASSERT_EQUAL(o.downtime, 300);
+    CU_ASSERT_EQUAL(o.bandwidth, 0);
+    CU_ASSERT_EQUAL(o.max_rounds, 30);
+    CU_ASSERT_EQUAL(o.tracker, PF_TRACK_AUTO);
+    CU_ASSERT_EQUAL(o.pin, PF_PIN_AUTO);
+    CU_ASSERT_EQUAL(o.compress, PF_COMPRESS_OFF);
+    CU_ASSERT_FALSE(o.xbzrle);
+    CU_ASSERT_EQUAL(o.xbzrle_cache, 64 << 20);
+    CU_ASSERT_EQUAL(o.throttle, PF_THROTTLE_OFF);
 }
 
 static void good_values(void)
@@ -65,6 +74,12 @@ static void good_values(void)
         {"hold-at", "4294967295", "4294967295"},
         {"fetch", "read", "read"},
         {"release-ram", "on", "on"},
+        {"mode", "hybrid", "hybrid"},
+        {"downtime", "20", "20"},
+        {"bandwidth", "auto", "auto"},
+        {"bandwidth", "100M", "100M"},
+        {"pin", "stage", "stage"},
+        {"throttle", "safepoint", "safepoint"},
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         struct pf_options o;
