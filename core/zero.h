@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Whether pages are all zero, by the widest vectors that the CPU has. A job may be writing to the
+ * pages meanwhile: the answer then holds for some moment between the call and the return.
+ */
 #ifndef PF_CORE_ZERO_H
 #define PF_CORE_ZERO_H
 
@@ -6,20 +10,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * Whether memory is all zero, a cache line at a time: most pages of a job differ in the first.
- * size is a multiple of 64, p aligned to 8.
- */
-static inline bool pf_all_zero(const void *p, size_t size)
+enum { PF_ZERO_LINE = 64, PF_ZERO_WAYS_MAX = 3 };
+
+/* One way of looking; size is a multiple of 64, p aligned to 8. */
+struct pf_zero_way {
+    const char *name; /* "avx512", "avx2" or "plain" */
+    bool (*all_zero)(const void *p, size_t size);
+};
+
+/* The ways that this CPU has, the widest first; how many. For tests and measurements. */
+unsigned pf_zero_ways(struct pf_zero_way ways[PF_ZERO_WAYS_MAX]);
+
+/* All of it by the widest way. */
+bool pf_zero_widest(const void *p, size_t size);
+
+/* Most pages of a job differ in the first line: those are known without a call. */
+__attribute__((no_sanitize_thread)) static inline bool pf_all_zero(const void *p, size_t size)
 {
     const uint64_t *word = p;
-    for (size_t i = 0; i < size / sizeof *word; i += 8) {
-        uint64_t any = word[i] | word[i + 1] | word[i + 2] | word[i + 3] | word[i + 4] |
-                       word[i + 5] | word[i + 6] | word[i + 7];
-        if (any)
-            return false;
-    }
-    return true;
+    uint64_t any = word[0] | word[1] | word[2] | word[3] | word[4] | word[5] | word[6] | word[7];
+    return any == 0 && pf_zero_widest(p, size);
 }
 
 /* How many of a row of pages are of the same kind, all zero or not, as the first. */
