@@ -38,6 +38,8 @@ int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why
 
 /* The placement of a page by itself: no transport. */
 int pf_bench_place(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+/* Looking for zero pages, in `bytes` of memory: no transport either. */
+int pf_bench_scan(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 /* Each returns 0, or -errno and the sentence; nothing waits without end. */
 int pf_bench_raw(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);

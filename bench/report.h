@@ -8,7 +8,7 @@ enum { PF_FIGURES_MAX = 64, PF_NOTE_MAX = 120, PF_COLUMNS_MAX = 10 };
 struct pf_figure {
     const char *key;   /* in JSON; documented in docs/bench.md */
     const char *label; /* for a person */
-    const char *unit;  /* "us", "GB/s" or "" */
+    const char *unit;  /* "us", "ns", "GB/s" or "" */
     double value;
 };
 

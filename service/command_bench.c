@@ -32,12 +32,17 @@ static const size_t mib_quick = 16;
 struct measurement {
     const char *name;
     int (*run)(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+    bool alone; /* on this host without a transport */
 };
 
 static const struct measurement measurements[] = {
-    {"raw", pf_bench_raw},           {"fault", pf_bench_fault}, {"bulk", pf_bench_bulk},
-    {"prefetch", pf_bench_prefetch}, {"place", pf_bench_place}, {"fetch", pf_bench_fetch},
+    {"raw", pf_bench_raw, false},           {"fault", pf_bench_fault, false},
+    {"bulk", pf_bench_bulk, false},         {"place", pf_bench_place, true},
+    {"prefetch", pf_bench_prefetch, false}, {"fetch", pf_bench_fetch, false},
+    {"scan", pf_bench_scan, true},
 };
+
+enum { MEASUREMENTS = sizeof measurements / sizeof measurements[0], NAMES_MAX = 16 * MEASUREMENTS };
 
 struct bench_args {
     struct pf_engine_args engine;
@@ -66,9 +71,21 @@ static const struct argp_option rows[] = {
     {0},
 };
 
+/* "raw, fault or bulk", or what else stands between them. */
+static const char *list_names(char out[NAMES_MAX], const char *between, const char *before_last)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < MEASUREMENTS; i++)
+        length += (size_t)snprintf(out + length, NAMES_MAX - length, "%s%s", measurements[i].name,
+                                   i + 2 < MEASUREMENTS   ? between
+                                   : i + 1 < MEASUREMENTS ? before_last
+                                                          : "");
+    return out;
+}
+
 static const struct measurement *find(const char *name)
 {
-    for (size_t i = 0; i < sizeof measurements / sizeof measurements[0]; i++)
+    for (size_t i = 0; i < MEASUREMENTS; i++)
         if (strcmp(measurements[i].name, name) == 0)
             return &measurements[i];
     return NULL;
@@ -102,16 +119,12 @@ static double parse_seconds(const char *text, struct argp_state *state)
     return value;
 }
 
-static bool is_place(const struct bench_args *args)
-{
-    return args->measurement && args->measurement->run == pf_bench_place;
-}
-
 static void check_complete(struct bench_args *args, struct argp_state *state)
 {
+    char names[NAMES_MAX];
     if (!args->measurement)
-        argp_error(state, "what to measure is missing: raw, fault, bulk, place, prefetch or fetch");
-    if (!args->transport && !is_place(args))
+        argp_error(state, "what to measure is missing: %s", list_names(names, ", ", " or "));
+    if (!args->transport && args->measurement && !args->measurement->alone)
         argp_error(state, "--transport is missing: a scheme such as tcp, or a URI of this host");
     if (args->page_size != FERRY_PAGE_DEFAULT && args->measurement &&
         args->measurement->run != pf_bench_bulk &&
@@ -123,6 +136,19 @@ static void check_complete(struct bench_args *args, struct argp_state *state)
         args->seconds = args->quick ? seconds_quick : seconds_default;
     if (args->mib == 0 && args->quick)
         args->mib = mib_quick;
+}
+
+static const struct measurement *choose(const struct bench_args *args, const char *text,
+                                        struct argp_state *state)
+{
+    char names[NAMES_MAX];
+    const struct measurement *found = find(text);
+    list_names(names, ", ", " or ");
+    if (args->measurement)
+        argp_error(state, "one measurement at a time: %s", names);
+    if (!found)
+        argp_error(state, "there is no measurement \"%.40s\": %s", text, names);
+    return found;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -157,15 +183,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         args->json = true;
         return 0;
     case ARGP_KEY_ARG:
-        if (args->measurement)
-            argp_error(state,
-                       "one measurement at a time: raw, fault, bulk, place, prefetch or fetch");
-        args->measurement = find(text);
-        if (!args->measurement)
-            argp_error(state,
-                       "there is no measurement \"%.40s\": raw, fault, bulk, place, prefetch or "
-                       "fetch",
-                       text);
+        args->measurement = choose(args, text, state);
         return 0;
     case ARGP_KEY_END:
         check_complete(args, state);
@@ -273,7 +291,7 @@ static int measure(const struct bench_args *args)
     struct pf_why why = {""};
     struct utsname host;
     char wait[PF_OPTION_TEXT_MAX];
-    int error = is_place(args) ? 0 : pf_bench_address(args->transport, bench.uri, &why);
+    int error = args->measurement->alone ? 0 : pf_bench_address(args->transport, bench.uri, &why);
     if (error)
         return pf_complain(error == -ENODEV ? PF_EXIT_FAILED : PF_EXIT_USAGE, "%s", why.text);
     if (args->measurement->run(&bench, &report, &why) != 0)
@@ -289,17 +307,18 @@ int pf_command_bench(int argc, char **argv)
 {
     struct bench_args args = {.measurement = NULL};
     struct pf_why why;
+    char names[NAMES_MAX];
     if (pf_engine_args_init(&args.engine, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);
     const struct argp argp = {
         .options = rows,
         .parser = parse,
-        .args_doc = "raw|fault|bulk|place|prefetch|fetch",
+        .args_doc = list_names(names, "|", "|"),
         .doc =
             "Measure a transport (raw), the latency of page faults over it (fault) or the rate "
             "of the background stream (bulk), or what sending neighbours unasked saves (prefetch), "
             "between two processes of this host that the command starts itself; or, without any "
-            "transport, the placement of a page (place).",
+            "transport, the placement of a page (place) or the search for zero pages (scan).",
         .children = args.engine.child,
     };
     argp_parse(&argp, argc, argv, 0, NULL, &args);

@@ -74,6 +74,14 @@ place() {
     numbers copy_4k_us continue_4k_us ratio_4k copy_anonymous_4k_us
 }
 
+scan() {
+    pf 0 bench scan --quick --json
+    lines out 1
+    lines err 0
+    numbers memcpy_GBps memcpy_cache_GBps read_GBps read_cache_GBps plain_GBps plain_cache_GBps \
+        ratio cache_ratio memcpy_ratio first_line_ns
+}
+
 crowd() {
     pf 0 bench fault --transport tcp --quick --json --threads 16 --size 1
     described spin
@@ -196,6 +204,7 @@ shared copy
 shared continue
 huge
 place
+scan
 stray_environment
 for_people
 bad_input
