@@ -77,6 +77,10 @@ static int on_fault(struct pf_fault_thread *faults, struct pf_target *target,
     char *to = (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1));
     if (!pf_pageset_has(&arriving->missing, page) || !pf_homes_due(target, view->region, page))
         return settle(faults, target, view->region, to, tid, now);
+    if (pf_requests_room(&faults->requests) == 0 && !pf_pageset_has(&arriving->requested, page)) {
+        target->turned_away = true;
+        return 0;
+    }
     begin_wait(arrival, tid, view->region, page, now);
     if (!pf_pageset_add(&arriving->requested, page)) {
         pf_count(&arrival->counters->duplicates, 1);
@@ -157,21 +161,21 @@ static int on_event(struct pf_fault_thread *faults, struct pf_target *target,
 }
 
 /*
- * Read a batch of messages. What the job gave back is marked before the gate opens again. Returns
- * the number read, 0 when there was nothing.
+ * Read a batch of messages, so many at most. What the job gave back is marked before the gate opens
+ * again. Returns the number read, 0 when there was nothing.
  */
 static int read_messages(struct pf_fault_thread *faults, struct pf_target *target,
-                         struct uffd_msg messages[BATCH])
+                         struct uffd_msg *messages, unsigned most)
 {
     struct pf_gate *gate = &faults->arrival->gate;
     /* Each message may be a fork of a client's. */
     unsigned room =
-        target == &faults->arrival->own ? BATCH : pf_targets_spares(&faults->arrival->targets);
+        target == &faults->arrival->own ? most : pf_targets_spares(&faults->arrival->targets);
     if (room == 0)
         return 0;
     pf_gate_close(gate);
     ssize_t got =
-        read(target->uffd->fd, messages, (room < BATCH ? room : BATCH) * sizeof messages[0]);
+        read(target->uffd->fd, messages, (room < most ? room : most) * sizeof messages[0]);
     int error = got < 0 ? errno : 0;
     int count = got > 0 ? (int)((size_t)got / sizeof messages[0]) : 0;
     int result = 0;
@@ -189,13 +193,11 @@ static int read_messages(struct pf_fault_thread *faults, struct pf_target *targe
     return count;
 }
 
-static int serve_target(struct pf_fault_thread *faults, struct pf_target *target)
+static int serve_batch(struct pf_fault_thread *faults, struct pf_target *target, unsigned most)
 {
     struct uffd_msg messages[BATCH];
-    if (!pf_requests_room(&faults->requests, BATCH))
-        return 0; /* they wait in the kernel */
     uint64_t before = pf_now_ns();
-    int count = read_messages(faults, target, messages);
+    int count = read_messages(faults, target, messages, most);
     if (count <= 0)
         return count;
     uint64_t now = pf_now_ns();
@@ -208,6 +210,37 @@ static int serve_target(struct pf_fault_thread *faults, struct pf_target *target
             return error;
     }
     return count;
+}
+
+/* Threads whose faults found no room on the waiting list: they fault again. */
+static void wake_turned_away(struct pf_target *target)
+{
+    target->turned_away = false;
+    for (unsigned i = 0; i < target->count; i++)
+        pf_uffd_wake(target->uffd, (void *)(uintptr_t)target->views[i].addr,
+                     (size_t)target->views[i].bytes);
+}
+
+/*
+ * With a full waiting list faults wait in the kernel. But it hands them out before events, and no
+ * page can be placed until an event is read: for its sake all is read, and only then are those
+ * woken that found no room. Sooner they would be back before it.
+ */
+static int serve_target(struct pf_fault_thread *faults, struct pf_target *target)
+{
+    unsigned room = pf_requests_room(&faults->requests);
+    if (room == 0 && !pf_uffd_changing(target->uffd))
+        return 0;
+    unsigned most = room > 0 && room < BATCH ? room : BATCH;
+    int served = 0;
+    int count;
+    do {
+        count = serve_batch(faults, target, most);
+        served += count;
+    } while (count > 0 && target->turned_away);
+    if (target->turned_away)
+        wake_turned_away(target);
+    return count < 0 ? count : served;
 }
 
 /* A failure of our own process, or of the one that has the job's memory, is the job's. */

@@ -361,6 +361,7 @@ int pf_requests_open(struct pf_requests *requests, struct pf_session *session,
     memset(requests, 0, sizeof *requests);
     requests->session = session;
     requests->arrival = arrival;
+    requests->wish_room = PF_WISHES_MAX;
     int error = pf_trays_open(&requests->trays, session, arrival);
     if (error)
         return error;

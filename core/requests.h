@@ -63,7 +63,8 @@ struct pf_requests {
     /* First come, first served; a ring. */
     struct pf_wish wishes[PF_WISHES_MAX];
     unsigned wish_head, wish_count;
-    char *pages; /* the slots */
+    unsigned wish_room; /* how many may wait: PF_WISHES_MAX, or less */
+    char *pages;        /* the slots */
     size_t slot_size;
     uint8_t *buffers;
     size_t buffer_bytes;
@@ -79,13 +80,14 @@ int pf_requests_post_receives(struct pf_requests *requests);
 /* After the urgent endpoint is closed. */
 void pf_requests_close(struct pf_requests *requests);
 
-/* A fault on a page that is missing and was not asked for: ask, or put it on the waiting list. */
+/* A fault on a page that is missing and was not asked for: ask, or put it on the waiting list,
+ * where there has to be room. */
 void pf_requests_wish(struct pf_requests *requests, const struct pf_wish *wish);
 
-/* Room on the waiting list for this many more? */
-static inline bool pf_requests_room(const struct pf_requests *requests, unsigned more)
+/* How many more the waiting list has room for. */
+static inline unsigned pf_requests_room(const struct pf_requests *requests)
 {
-    return requests->wish_count + more <= PF_WISHES_MAX;
+    return requests->wish_room - requests->wish_count;
 }
 
 /* Place what had to wait, ask what had to wait. Returns how many it settled. */

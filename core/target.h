@@ -49,6 +49,7 @@ struct pf_target {
     bool home;         /* pages are placed here; else it watches */
     bool minor;        /* registered for minor faults: CONTINUE maps what the file has */
     bool child;        /* of that process: it came by fork */
+    bool turned_away;  /* threads wait here whose faults nobody remembers */
 };
 
 /* Room for so many views; there is never more. uffd stays the caller's. -ENOMEM. */
