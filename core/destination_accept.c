@@ -153,6 +153,24 @@ static int listen_at(struct pf_destination *destination, unsigned index)
     return 0;
 }
 
+/* No source would take more. */
+static int check_stages(struct pf_session *session, const struct pf_regions *regions)
+{
+    size_t largest = PF_PAGE_SIZE;
+    for (unsigned i = 0; i < regions->count; i++)
+        if (pf_region_page_size(&regions->list[i]) > largest)
+            largest = pf_region_page_size(&regions->list[i]);
+    unsigned stages = session->options->stages;
+    size_t size = pf_options_stage_size(session->options, largest);
+    if (stages * size <= PF_STAGE_MEMORY_MAX / session->rails_open)
+        return 0;
+    return pf_why(
+        &session->why, -EINVAL,
+        "%u stages of %zu KiB on each rail (%u) are more than %d MiB: choose smaller --stages "
+        "or --stage-size",
+        stages, size >> 10, session->rails_open, PF_STAGE_MEMORY_MAX >> 20);
+}
+
 int pf_destination_listen(struct pf_destination *destination)
 {
     struct ferry_job *job = destination->job;
@@ -160,6 +178,8 @@ int pf_destination_listen(struct pf_destination *destination)
     struct pf_uri_list list = {.count = 0};
     char uris[PF_URI_LIST_MAX];
     int error = pf_session_open(session, job->uri, true);
+    if (!error)
+        error = check_stages(session, &job->regions);
     for (unsigned i = 0; i < session->rails_open && !error; i++) {
         error = listen_at(destination, i);
         strcpy(list.uris[list.count++], session->rails[i].uri);

@@ -191,6 +191,9 @@ enum {
     PF_STAGES_MAX = 1 << 6,
     PF_STAGE_PARTS_MAX = (1 << 6) - 1,
     PF_CREDIT_BYTES = 8,
+    /* Bytes of pages in the stages of all rails: a source whose memory is pinned has as many to
+     * bounce them through. */
+    PF_STAGE_MEMORY_MAX = 256 << 20,
 };
 
 struct pf_stage_imm {

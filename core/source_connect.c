@@ -152,6 +152,12 @@ static int check_offer(struct pf_source *source)
         return pf_why(&session->why, -EPROTO,
                       "the destination offers %u slots and %u stages of %llu bytes: no such thing",
                       slots, stages, (unsigned long long)stage_size);
+    if (stages * stage_size > PF_STAGE_MEMORY_MAX / source->rails_accepted)
+        return pf_why(&session->why, -EPROTO,
+                      "the destination offers %u stages of %llu bytes on each of its rails (%u): "
+                      "more than %d MiB",
+                      stages, (unsigned long long)stage_size, source->rails_accepted,
+                      PF_STAGE_MEMORY_MAX >> 20);
     if (source->trays > PF_TRAYS_MAX || source->tray_size > PF_TRAY_SIZE_MAX ||
         source->tray_size % PF_PAGE_SIZE || (source->trays > 0 && source->tray_size == 0))
         return pf_why(&session->why, -EPROTO,

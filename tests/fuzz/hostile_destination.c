@@ -106,6 +106,11 @@ static void accepts_endless_stages(struct peer *peer)
     accepted_of(peer, 4, 2, UINT64_MAX & ~4095ull);
 }
 
+static void accepts_bulky_stages(struct peer *peer)
+{
+    accepted_of(peer, 4, 64, 64 << 20);
+}
+
 static void truncated_accepted(struct peer *peer)
 {
     peer_say(peer, PF_MSG_ACCEPTED, "abc", 3);
@@ -265,6 +270,7 @@ static const struct attack before[] = {
     {"many stages", PEER_REGIONS, accepts_many_stages, "no such thing"},
     {"odd stages", PEER_REGIONS, accepts_odd_stages, "no such thing"},
     {"endless stages", PEER_REGIONS, accepts_endless_stages, "no such thing"},
+    {"bulky stages", PEER_REGIONS, accepts_bulky_stages, "rails (1): more than 256 MiB"},
     {"many trays", PEER_REGIONS, accepts_many_trays, "no such thing"},
     {"odd trays", PEER_REGIONS, accepts_odd_trays, "no such thing"},
     {"empty trays", PEER_REGIONS, accepts_empty_trays, "no such thing"},

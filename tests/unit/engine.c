@@ -5,6 +5,7 @@
 #include "core/idle.h"
 #include "core/memory_locks.h"
 #include "core/state.h"
+#include "pageferry.h"
 #include "tests/suite.h"
 
 #include <errno.h>
@@ -146,6 +147,30 @@ static void locks_come_off_and_back(void)
     free(regions);
 }
 
+/* ---- options that do not go together
+ * -------------------------------------------------------------- */
+
+static int start_with_stages(const char *stages, const char *stage_size, const char *uris)
+{
+    struct ferry_job *job;
+    CU_ASSERT_EQUAL_FATAL(ferry_job_open(&job, NULL), 0);
+    CU_ASSERT_PTR_NOT_NULL(ferry_job_alloc(job, "r", PF_PAGE_SIZE, 0, FERRY_ANON));
+    CU_ASSERT_EQUAL(ferry_job_set(job, "stages", stages), 0);
+    CU_ASSERT_EQUAL(ferry_job_set(job, "stage-size", stage_size), 0);
+    CU_ASSERT_EQUAL(ferry_job_receive(job, uris, NULL, NULL), 0);
+    int how = ferry_job_start(job);
+    CU_ASSERT_PTR_NOT_NULL(strstr(ferry_job_why(job), "choose smaller --stages or --stage-size"));
+    ferry_job_close(job);
+    return how;
+}
+
+/* One that fits would wait for its source. */
+static void stages_have_a_limit(void)
+{
+    CU_ASSERT_EQUAL(start_with_stages("64", "64M", "inproc://a"), -EINVAL);
+    CU_ASSERT_EQUAL(start_with_stages("2", "64M", "inproc://a,inproc://b,inproc://c"), -EINVAL);
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
@@ -154,6 +179,7 @@ int main(int argc, char **argv)
         {"no_wake_up_is_lost", no_wake_up_is_lost},
         {"sleep_ends_in_time", sleep_ends_in_time},
         {"locks_come_off_and_back", locks_come_off_and_back},
+        {"stages_have_a_limit", stages_have_a_limit},
         {NULL, NULL},
     };
     return pf_suite_run("engine", tests, argc > 1 ? argv[1] : NULL);
