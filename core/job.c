@@ -19,7 +19,7 @@
 /* One job per process: userfaultfd, signals and exit are the process's. */
 static atomic_flag job_open = ATOMIC_FLAG_INIT;
 
-static void note_failure(struct ferry_job *job, const struct pf_why *why)
+void pf_job_note_failure(struct ferry_job *job, const struct pf_why *why)
 {
     pthread_mutex_lock(&job->lock);
     job->why = *why;
@@ -28,7 +28,7 @@ static void note_failure(struct ferry_job *job, const struct pf_why *why)
 
 static int failed(struct ferry_job *job, int error, const struct pf_why *why)
 {
-    note_failure(job, why);
+    pf_job_note_failure(job, why);
     pf_error("%s", why->text);
     return error;
 }
@@ -216,6 +216,10 @@ static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf
     job->outcome.serial++;
     job->outcome.ended = false;
     job->migrating = true;
+    job->rounds.rounds = 0;
+    memset(job->notes, 0, sizeof job->notes);
+    atomic_store(&job->switch_now, false);
+    pf_knobs_fill(&job->knobs, &job->options);
     atomic_store(&job->began_ns, pf_now_ns());
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -292,6 +296,8 @@ int ferry_job_migrate(struct ferry_job *job, const char *uri)
         return failed(job, pf_why(&why, -EINVAL, "no address given"), &why);
     int error = pf_uri_list_parse(uri, &parsed, &why);
     pthread_mutex_lock(&job->lock);
+    if (!error)
+        error = pf_options_agree(&job->options, &why);
     int phase = atomic_load(&job->phase);
     if (!error && job->closing)
         error = pf_why(&why, -ESRCH, "the job is ending");
@@ -310,7 +316,7 @@ int ferry_job_migrate(struct ferry_job *job, const char *uri)
     }
     pthread_mutex_unlock(&job->lock);
     if (error)
-        note_failure(job, &why);
+        pf_job_note_failure(job, &why);
     return error;
 }
 
@@ -363,47 +369,7 @@ int ferry_job_safepoint(struct ferry_job *job)
     return moved ? FERRY_MOVED : FERRY_CONTINUE;
 }
 
-/* ---- asking, closing ------------------------------------------------------------------------- */
-
-int ferry_job_status(struct ferry_job *job, struct ferry_status *status)
-{
-    const struct pf_counters *counters = &job->counters;
-    *status = (struct ferry_status){
-        .total_bytes = pf_count_get(&counters->total_bytes),
-        .remaining_bytes = pf_count_get(&counters->remaining_bytes),
-        .sent_bytes = pf_count_get(&counters->sent_bytes),
-        .received_bytes = pf_count_get(&counters->received_bytes),
-        .faults = pf_count_get(&counters->faults),
-        .requests = pf_count_get(&counters->requests),
-        .duplicates = pf_count_get(&counters->duplicates),
-        .zero_pages = pf_count_get(&counters->zero_pages),
-        .normal_pages = pf_count_get(&counters->normal_pages),
-        .service_p50_us = (double)pf_count_get(&counters->service_p50_ns) / 1000,
-        .service_p99_us = (double)pf_count_get(&counters->service_p99_ns) / 1000,
-        .service_p999_us = (double)pf_count_get(&counters->service_p999_ns) / 1000,
-        .read_p50_us = (double)pf_count_get(&counters->read_p50_ns) / 1000,
-        .request_p50_us = (double)pf_count_get(&counters->request_p50_ns) / 1000,
-        .answer_p50_us = (double)pf_count_get(&counters->answer_p50_ns) / 1000,
-        .place_p50_us = (double)pf_count_get(&counters->place_p50_ns) / 1000,
-        .downtime_us = pf_count_get(&counters->downtime_us),
-        .total_us = pf_count_get(&counters->total_us),
-        .prefetched_pages = pf_count_get(&counters->prefetched_pages),
-        .prefetch_useful_pages = pf_count_get(&counters->prefetch_useful_pages),
-        .prefetch_useless_pages = pf_count_get(&counters->prefetch_useless_pages),
-    };
-    pthread_mutex_lock(&job->lock);
-    status->complete = job->outcome.ended && job->outcome.error == 0;
-    pthread_mutex_unlock(&job->lock);
-    return 0;
-}
-
-const char *ferry_job_why(struct ferry_job *job)
-{
-    pthread_mutex_lock(&job->lock);
-    memcpy(job->why_shown, job->why.text, sizeof job->why_shown);
-    pthread_mutex_unlock(&job->lock);
-    return job->why_shown;
-}
+/* ---- closing --------------------------------------------------------------------------------- */
 
 /* An arrival has to complete; a departure that has not paused the job is given up. */
 static int end_sessions(struct ferry_job *job)

@@ -52,6 +52,17 @@ struct pf_outcome {
     bool ended;
 };
 
+/* What the engine chose by itself, in words, for `status`. */
+enum pf_note {
+    PF_NOTE_TRACKER,     /* how written pages are found */
+    PF_NOTE_PINNED,      /* what is registered of the memory, and why not more */
+    PF_NOTE_FEWER_BYTES, /* compress and xbzrle, as `--fewer-bytes auto` chose them */
+    PF_NOTE_THROTTLED,   /* how the job is slowed down */
+    PF_NOTE_COUNT,
+};
+
+enum { PF_NOTE_MAX = 160 };
+
 /* One rail, for `status`. */
 struct pf_rail_report {
     char uri[PF_URI_MAX]; /* the peer's, or where we listen */
@@ -85,8 +96,8 @@ struct ferry_job {
     atomic_bool want_pause; /* what a safe point looks at, and at hold */
     atomic_bool cancel;
     atomic_bool switch_now; /* source: no further round, go to post-copy */
-    struct pf_knobs knobs;  /* of the migration that is under way */
     atomic_int phase;       /* enum pf_phase */
+    struct pf_knobs knobs;  /* of the migration that is under way */
 
     /* Everything below is guarded by the lock; changes are signalled. */
     pthread_mutex_t lock;
@@ -99,17 +110,18 @@ struct ferry_job {
     enum pf_verdict verdict;
     bool migrating; /* the session thread runs */
     bool joinable;
+    bool arrived; /* destination: run */
     pthread_t session_thread;
     struct pf_session *session;               /* to be woken; NULL between migrations */
-    bool arrived;                             /* destination: run */
     int arrival_error;                        /* destination: it won't */
     char uri[PF_URI_LIST_MAX];                /* the peer's, or where we listen */
     struct pf_rail_report rails[PF_URIS_MAX]; /* of the latest migration */
     unsigned rail_count;
     struct pf_outcome outcome;
-    struct pf_round_log rounds;            /* of the latest migration */
-    struct pf_why why;                     /* of the latest failure */
-    char why_shown[sizeof(struct pf_why)]; /* what ferry_job_why() gave out */
+    struct pf_round_log rounds;             /* of the latest migration */
+    char notes[PF_NOTE_COUNT][PF_NOTE_MAX]; /* of the latest migration; empty: nothing to say */
+    struct pf_why why;                      /* of the latest failure */
+    char why_shown[sizeof(struct pf_why)];  /* what ferry_job_why() gave out */
     struct pf_agent *agent;
     struct pf_clients *clients; /* at a destination that has a name */
 };
@@ -124,7 +136,17 @@ static inline void pf_job_set_phase(struct ferry_job *job, enum pf_phase phase)
 /* What there is to tell of the rails of the latest migration. The control thread's to call. */
 void pf_job_report_rails(struct ferry_job *job, const struct pf_session *session);
 
+/* What there is to tell of a choice; a later word replaces the earlier. Any thread. */
+void pf_job_note(struct ferry_job *job, enum pf_note note, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A round of pre-copy has ended: for the log, for who watches, for notifiers. Control thread. */
+void pf_job_end_round(struct ferry_job *job, const struct pf_round_record *round);
+
 /* ---- between the job's thread and the session's ---------------------------------------------- */
+
+/* Keep a sentence for ferry_job_why(). Any thread. */
+void pf_job_note_failure(struct ferry_job *job, const struct pf_why *why);
 
 /* Ask for the job to stop at its next safe point; the attached session is woken when it has. */
 void pf_job_want_pause(struct ferry_job *job);

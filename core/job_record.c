@@ -80,6 +80,73 @@ static void add_rails(struct json_object *record, struct ferry_job *job)
     json_object_object_add(record, "rails", rails);
 }
 
+static void add_notes(struct json_object *record, struct ferry_job *job)
+{
+    static const char *const keys[PF_NOTE_COUNT] = {
+        [PF_NOTE_TRACKER] = "tracker",
+        [PF_NOTE_PINNED] = "pinned",
+        [PF_NOTE_FEWER_BYTES] = "fewer_bytes",
+        [PF_NOTE_THROTTLED] = "throttled",
+    };
+    for (unsigned i = 0; i < PF_NOTE_COUNT; i++) {
+        char note[PF_NOTE_MAX];
+        pthread_mutex_lock(&job->lock);
+        strcpy(note, job->notes[i]);
+        pthread_mutex_unlock(&job->lock);
+        if (note[0])
+            add_text(record, keys[i], note);
+    }
+}
+
+/* The options that can be changed while a migration runs, as they are now. */
+static void add_options(struct json_object *record, struct ferry_job *job)
+{
+    struct json_object *options = json_object_new_object();
+    pthread_mutex_lock(&job->lock);
+    for (unsigned i = 0; i < PF_OPTION_COUNT; i++) {
+        char value[PF_OPTION_TEXT_MAX];
+        if (!pf_knob_is(i))
+            continue;
+        pf_options_format(&job->options, i, value);
+        add_text(options, pf_option_table[i].name, value);
+    }
+    pthread_mutex_unlock(&job->lock);
+    json_object_object_add(record, "options", options);
+}
+
+static void fill_round(struct json_object *json, const struct pf_round_record *round)
+{
+    add_number(json, "number", round->number);
+    json_object_object_add(json, "paused", json_object_new_boolean(round->paused));
+    add_number(json, "began_us", round->began_us);
+    add_number(json, "duration_us", round->duration_us);
+    add_number(json, "collect_us", round->collect_us);
+    add_number(json, "dirty_bytes", round->dirty_bytes);
+    add_number(json, "sent_bytes", round->sent_bytes);
+    add_number(json, "zero_pages", round->zero_pages);
+    add_number(json, "remaining_bytes", round->remaining_bytes);
+    add_number(json, "bandwidth_bytes_per_s", round->bandwidth);
+    add_number(json, "dirty_bytes_per_s", round->dirty_rate);
+    add_number(json, "expected_downtime_us", round->expected_downtime_us);
+    add_number(json, "throttle_percent", round->throttle);
+}
+
+/* The last ones: more would make the record too long for a client. */
+static void add_rounds(struct json_object *record, struct ferry_job *job)
+{
+    enum { SHOWN = 64 };
+    struct json_object *rounds = json_object_new_array();
+    pthread_mutex_lock(&job->lock);
+    const struct pf_round_log *log = &job->rounds;
+    for (unsigned i = log->rounds > SHOWN ? log->rounds - SHOWN : 0; i < log->rounds; i++) {
+        struct json_object *round = json_object_new_object();
+        fill_round(round, &log->list[i % PF_ROUND_LOG_MAX]);
+        json_object_array_add(rounds, round);
+    }
+    pthread_mutex_unlock(&job->lock);
+    json_object_object_add(record, "rounds", rounds);
+}
+
 /* While a migration is under way; in the end total_us says it. */
 static void add_elapsed(struct json_object *record, struct ferry_job *job)
 {
@@ -101,9 +168,21 @@ struct json_object *pf_job_status_record(struct ferry_job *job, const char *even
 #define PF_COUNTER_JSON(name) add_counter(record, #name, pf_count_get(&job->counters.name));
     PF_COUNTERS(PF_COUNTER_JSON)
 #undef PF_COUNTER_JSON
+    add_notes(record, job);
     /* Too long to be repeated with each record of progress. */
-    if (strcmp(event, "progress") != 0)
+    if (strcmp(event, "progress") != 0) {
+        add_options(record, job);
+        add_rounds(record, job);
         pf_blocked_add_json(record, &job->blocked);
+    }
+    return record;
+}
+
+struct json_object *pf_job_round_record(const struct pf_round_record *round)
+{
+    struct json_object *record = json_object_new_object();
+    add_text(record, "event", "round");
+    fill_round(record, round);
     return record;
 }
 

@@ -7,6 +7,8 @@
 #include "core/exit_status.h"
 #include "core/session.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,6 +26,28 @@ void pf_job_report_rails(struct ferry_job *job, const struct pf_session *session
         report->alive = rail->state == PF_RAIL_UP;
     }
     pthread_mutex_unlock(&job->lock);
+}
+
+void pf_job_note(struct ferry_job *job, enum pf_note note, const char *format, ...)
+{
+    char text[PF_NOTE_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    pthread_mutex_lock(&job->lock);
+    strcpy(job->notes[note], text);
+    pthread_mutex_unlock(&job->lock);
+}
+
+void pf_job_end_round(struct ferry_job *job, const struct pf_round_record *round)
+{
+    pthread_mutex_lock(&job->lock);
+    pf_round_log_add(&job->rounds, round);
+    pthread_mutex_unlock(&job->lock);
+    if (job->agent)
+        pf_agent_wake(job->agent);
+    pf_job_notify(job, FERRY_EVENT_ROUND, NULL);
 }
 
 void pf_job_want_pause(struct ferry_job *job)

@@ -41,4 +41,10 @@ static inline uint64_t pf_knob(const _Atomic uint64_t *knob)
     return atomic_load_explicit(knob, memory_order_relaxed);
 }
 
+/* Whether the option at index can be changed while a migration runs. */
+bool pf_knob_is(unsigned option);
+
+/* The names of those that can, with commas between them. */
+void pf_knob_names(char *out, size_t size);
+
 #endif

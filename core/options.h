@@ -151,6 +151,9 @@ int pf_options_from_environment(struct pf_options *options, struct pf_why *why);
 int pf_options_set(struct pf_options *options, const char *name, const char *value,
                    struct pf_why *why);
 
+/* Whether the values go together: -EINVAL and a sentence where they contradict each other. */
+int pf_options_agree(const struct pf_options *options, struct pf_why *why);
+
 /* Write the value of the option at index as pf_options_set() would read it back. */
 void pf_options_format(const struct pf_options *options, unsigned index,
                        char out[PF_OPTION_TEXT_MAX]);

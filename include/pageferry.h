@@ -103,6 +103,8 @@ enum ferry_event {
     FERRY_EVENT_PROBE,  /* a job may arrive, or leave: object now if that can't be */
     FERRY_EVENT_LISTEN, /* destination: regions are empty now, pages come on demand from here */
     FERRY_EVENT_END,    /* the migration has ended, well or not */
+    FERRY_EVENT_ROUND,  /* source: a round of pre-copy has ended, ferry_job_status() has its figures
+                         */
 };
 
 /*
@@ -194,6 +196,25 @@ FERRY_API int ferry_job_migrate(struct ferry_job *job, const char *uri);
 /* Give up a migration that has not reached the switch. -EALREADY: too late, -ESRCH: none. */
 FERRY_API int ferry_job_cancel(struct ferry_job *job);
 
+/*
+ * Go to post-copy now, whatever --mode says: no further round of pre-copy begins, the one that is
+ * under way is given up, and what is left follows the job. Returns at once. -ESRCH no migration is
+ * under way; -EALREADY the job is being switched, or runs at the destination; -EINVAL this is the
+ * destination; -ENOTSUP with --fetch read there are no rounds. ferry_job_why() has the sentence.
+ * May be called from any thread.
+ */
+FERRY_API int ferry_job_switch(struct ferry_job *job);
+
+/*
+ * Change an engine option after ferry_job_start(), by the name it has on the command line. It stays
+ * for later migrations. On one that is under way these take effect at once, and no others can be
+ * changed (-EBUSY): mode, downtime, bandwidth, max-rounds, compress-level, xbzrle-cache, throttle,
+ * throttle-initial, throttle-step, throttle-max. -ENOENT no such option; -EINVAL, -ERANGE a bad
+ * value; -EBUSY also: before the start, and while the job arrives. Nothing has changed then, and
+ * ferry_job_why() has the sentence. May be called from any thread.
+ */
+FERRY_API int ferry_job_change(struct ferry_job *job, const char *option, const char *value);
+
 /* Counters of the latest migration, sending or receiving. Times are microseconds. */
 struct ferry_status {
     uint64_t total_bytes;     /* length of all regions */
@@ -213,6 +234,16 @@ struct ferry_status {
     uint64_t downtime_us; /* pause at the source to the destination's word that it runs */
     uint64_t total_us;    /* migration asked for to complete */
     int complete;         /* the migration has ended well */
+    /* Pre-copy, at the source. */
+    uint64_t round;                 /* that is under way, or the last; 0: there was none */
+    uint64_t precopy_bytes;         /* page data sent while the job ran here */
+    uint64_t dirty_bytes_per_s;     /* how fast the job writes */
+    uint64_t bandwidth_bytes_per_s; /* how fast pages go over */
+    uint64_t expected_downtime_us;  /* were the job paused now */
+    uint64_t eta_ms;                /* until that is short enough, as far as can be said */
+    uint64_t throttle_percent;      /* of its time that is taken from the job */
+    /* What led to the switch and made up the downtime, at the source; pageferry(1), JSON. */
+    uint64_t pause_us, scan_us, discard_us, state_us, resume_us;
 };
 
 /* May be called from any thread. */
