@@ -196,11 +196,13 @@ static struct json_object *latency_json(const struct pf_blocked *blocked)
         double share;
     } marks[] = {{"p50_us", 0.5}, {"p90_us", 0.9}, {"p99_us", 0.99}, {"p999_us", 0.999}};
     struct json_object *latency = json_object_new_object();
+    uint64_t longest = longest_wait(blocked);
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
-        double us = pf_histogram_us(histogram, marks[i].share);
-        json_object_object_add(latency, marks[i].key, microseconds((uint64_t)(us * 1000)));
+        /* The histogram tells the end of a cell, which may lie above all that is in it. */
+        uint64_t ns = (uint64_t)(pf_histogram_us(histogram, marks[i].share) * 1000);
+        json_object_object_add(latency, marks[i].key, microseconds(ns < longest ? ns : longest));
     }
-    json_object_object_add(latency, "max_us", microseconds(longest_wait(blocked)));
+    json_object_object_add(latency, "max_us", microseconds(longest));
     json_object_object_add(latency, "buckets", buckets_json(histogram));
     return latency;
 }

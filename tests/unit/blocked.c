@@ -363,6 +363,30 @@ static void buckets_are_seamless(void)
     free(blocked);
 }
 
+static double mark(struct json_object *latency, const char *key)
+{
+    struct json_object *value = NULL;
+    CU_ASSERT_TRUE(json_object_object_get_ex(latency, key, &value));
+    return json_object_get_double(value);
+}
+
+/* 33 us fall in a cell that ends later. */
+static void no_share_is_above_the_longest(void)
+{
+    struct pf_blocked *blocked = fresh();
+    struct json_object *record = json_object_new_object();
+    struct json_object *latency;
+    pf_blocked_settled(blocked, 5, 33000);
+    CU_ASSERT(pf_histogram_us(&blocked->latency, 0.5) > 33);
+    pf_blocked_add_json(record, blocked);
+    json_object_object_get_ex(record, "latency", &latency);
+    CU_ASSERT_DOUBLE_EQUAL(mark(latency, "max_us"), 33, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(mark(latency, "p50_us"), 33, 1e-9);
+    CU_ASSERT_DOUBLE_EQUAL(mark(latency, "p999_us"), 33, 1e-9);
+    json_object_put(record);
+    free(blocked);
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
@@ -381,6 +405,7 @@ int main(int argc, char **argv)
         {"nonsense_is_refused", nonsense_is_refused},
         {"nothing_counted_says_nothing", nothing_counted_says_nothing},
         {"buckets_are_seamless", buckets_are_seamless},
+        {"no_share_is_above_the_longest", no_share_is_above_the_longest},
         {NULL, NULL},
     };
     return pf_suite_run("blocked", tests, argc > 1 ? argv[1] : NULL);
