@@ -52,9 +52,9 @@ static int not_mapped(const struct pf_region *region, int error, struct pf_why *
                       region->name, pf_page_size_name(shift));
     if (pf_region_huge(region) && wanted > left)
         return pf_why(why, -ENOMEM,
-                      "region \"%s\": %ld huge pages of %s are needed and %ld are free: `echo %ld "
+                      "region \"%s\" needs huge pages of %s: %ld, and %ld are free: `echo %ld "
                       "> /sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages` makes room",
-                      region->name, wanted, pf_page_size_name(shift), left, all + wanted - left,
+                      region->name, pf_page_size_name(shift), wanted, left, all + wanted - left,
                       ((size_t)1 << shift) >> 10);
     return pf_why(why, error, "region \"%s\": cannot map %zu bytes%s: %s", region->name,
                   region->bytes, region->flags & FERRY_FIXED_ADDR ? " at its fixed address" : "",
