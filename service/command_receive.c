@@ -83,8 +83,9 @@ static int no_transport(const char *uri, struct pf_why *why)
     char built[160] = "";
     size_t used = 0;
     for (unsigned i = 0; pf_backends[i] && used < sizeof built; i++)
-        used += (size_t)snprintf(built + used, sizeof built - used, "%s%s", i > 0 ? ", " : "",
-                                 pf_backends[i]->scheme);
+        if (!pf_backends[i]->for_tests)
+            used += (size_t)snprintf(built + used, sizeof built - used, "%s%s",
+                                     used > 0 ? ", " : "", pf_backends[i]->scheme);
     return pf_why(why, -EPROTONOSUPPORT, "no transport answers \"%.80s\": this build has %s", uri,
                   built[0] ? built : "none");
 }

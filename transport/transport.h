@@ -213,6 +213,7 @@ struct pf_transport {
     /* "tcp" answers tcp://; "ofi" answers ofi+ANYTHING://, because it ends in '+' below. */
     const char *scheme;
     const char *doc; /* one line for `pageferry probe` */
+    bool for_tests;  /* no use to move a job with: not offered to users */
 
     int (*query)(const struct pf_device_attr *attr, struct pf_caps *caps, struct pf_why *why);
     int (*device_open)(const struct pf_device_attr *attr, struct pf_device **device,

@@ -60,6 +60,7 @@ usage_errors() {
     has err "tcp:/x"
     pf 2 receive carrier+pigeon://h:1 --name x -- true
     has err "no transport answers"
+    ! grep -qE "inproc|fault" "$work/err" || fail "a transport is offered that is for tests"
     lines err 1
     PAGEFERRY_STAGES=many pf 2 run --name x -- true
     has err "PAGEFERRY_STAGES"

@@ -4,6 +4,7 @@
 const struct pf_transport pf_fault_transport = {
     .scheme = "fault+",
     .doc = "any other transport, in which something goes wrong (for tests)",
+    .for_tests = true,
     .query = pf_fault_query,
     .device_open = pf_fault_device_open,
     .device_close = pf_fault_device_close,

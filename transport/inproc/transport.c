@@ -4,6 +4,7 @@
 const struct pf_transport pf_inproc_transport = {
     .scheme = "inproc",
     .doc = "inside one process (for tests)",
+    .for_tests = true,
     .query = pf_inproc_query,
     .device_open = pf_inproc_device_open,
     .device_close = pf_inproc_device_close,
