@@ -9,10 +9,15 @@
 
 enum { FILE_MAX = 64 << 20, READ_STEP = 64 << 10 };
 
+static bool is_number(struct json_object *json)
+{
+    return json_object_is_type(json, json_type_int) || json_object_is_type(json, json_type_double);
+}
+
 /* A number of a record; 0 if it is missing or odd. */
 static double number(struct json_object *json)
 {
-    if (!json_object_is_type(json, json_type_int) && !json_object_is_type(json, json_type_double))
+    if (!is_number(json))
         return 0;
     double value = json_object_get_double(json);
     return isfinite(value) && value > 0 ? value : 0;
@@ -25,11 +30,23 @@ static double number_of(struct json_object *object, const char *key)
     return number(value);
 }
 
-static struct json_object *array_of(struct json_object *object, const char *key)
+/*
+ * Take the rows of a list, one by one; one that is missing has none. 0, or the number of the row
+ * that is none, the first if there is no list.
+ */
+static size_t take_rows(struct pf_plot *plot, struct json_object *object, const char *key,
+                        bool (*take)(struct pf_plot *plot, struct json_object *row))
 {
-    struct json_object *value = NULL;
-    json_object_object_get_ex(object, key, &value);
-    return json_object_is_type(value, json_type_array) ? value : NULL;
+    struct json_object *rows = NULL;
+    json_object_object_get_ex(object, key, &rows);
+    if (!rows)
+        return 0;
+    if (!json_object_is_type(rows, json_type_array))
+        return 1;
+    for (size_t i = 0; i < json_object_array_length(rows); i++)
+        if (!take(plot, json_object_array_get_idx(rows, i)))
+            return i + 1;
+    return 0;
 }
 
 /* What gnuplot could take for more than letters is left out: a name is the job's to choose. */
@@ -43,36 +60,36 @@ static void copy_plain(char *out, size_t size, const char *text)
 
 /* ---- latency --------------------------------------------------------------------------------- */
 
-static void take_bucket(struct pf_plot *plot, struct json_object *json)
+static bool take_bucket(struct pf_plot *plot, struct json_object *json)
 {
-    if (!json_object_is_type(json, json_type_array) || json_object_array_length(json) != 3 ||
-        plot->bucket_count == PF_PLOT_BUCKETS_MAX)
-        return;
+    if (!json_object_is_type(json, json_type_array) || json_object_array_length(json) != 3)
+        return false;
     struct pf_plot_bucket bucket = {
         .from_us = number(json_object_array_get_idx(json, 0)),
         .to_us = number(json_object_array_get_idx(json, 1)),
         .count = number(json_object_array_get_idx(json, 2)),
     };
+    if (bucket.to_us <= bucket.from_us || bucket.count <= 0)
+        return false;
     /* A logarithmic scale has no 0. */
-    if (bucket.from_us <= 0 || bucket.to_us <= bucket.from_us || bucket.count <= 0)
-        return;
+    if (bucket.from_us <= 0 || plot->bucket_count == PF_PLOT_BUCKETS_MAX)
+        return true;
     plot->buckets[plot->bucket_count++] = bucket;
     plot->waits += bucket.count;
+    return true;
 }
 
-static void take_latency(struct pf_plot *plot, struct json_object *record)
+static size_t take_latency(struct pf_plot *plot, struct json_object *record)
 {
     struct json_object *latency = NULL;
     json_object_object_get_ex(record, "latency", &latency);
-    struct json_object *buckets = array_of(latency, "buckets");
     plot->bucket_count = 0;
     plot->waits = 0;
-    for (size_t i = 0; buckets && i < json_object_array_length(buckets); i++)
-        take_bucket(plot, json_object_array_get_idx(buckets, i));
     plot->p50_us = number_of(latency, "p50_us");
     plot->p99_us = number_of(latency, "p99_us");
     plot->p999_us = number_of(latency, "p999_us");
     plot->max_us = number_of(latency, "max_us");
+    return take_rows(plot, latency, "buckets", take_bucket);
 }
 
 /* ---- threads --------------------------------------------------------------------------------- */
@@ -87,19 +104,24 @@ static void make_label(char *out, size_t size, const char *name, double tid)
         snprintf(out, size, "%s", plain);
 }
 
-static void take_thread(struct pf_plot *plot, struct json_object *json)
+static bool take_thread(struct pf_plot *plot, struct json_object *json)
 {
     struct json_object *name = NULL;
-    if (!json_object_is_type(json, json_type_object) || plot->thread_count == PF_PLOT_THREADS_MAX)
-        return;
+    struct json_object *blocked = NULL;
+    json_object_object_get_ex(json, "blocked_us", &blocked);
+    if (!is_number(blocked))
+        return false;
+    if (plot->thread_count == PF_PLOT_THREADS_MAX)
+        return true;
     struct pf_plot_thread *thread = &plot->threads[plot->thread_count++];
     json_object_object_get_ex(json, "name", &name);
     bool named = json_object_is_type(name, json_type_string);
     make_label(thread->label, sizeof thread->label, named ? json_object_get_string(name) : "",
                number_of(json, "tid"));
     thread->faults = number_of(json, "faults");
-    thread->blocked_us = number_of(json, "blocked_us");
+    thread->blocked_us = number(blocked);
     thread->max_us = number_of(json, "max_us");
+    return true;
 }
 
 static int longest_first(const void *left, const void *right)
@@ -109,14 +131,13 @@ static int longest_first(const void *left, const void *right)
     return (a < b) - (a > b);
 }
 
-static void take_threads(struct pf_plot *plot, struct json_object *record)
+static size_t take_threads(struct pf_plot *plot, struct json_object *record)
 {
-    struct json_object *threads = array_of(record, "threads");
     plot->thread_count = 0;
     plot->all_us = number_of(record, "all_blocked_us");
-    for (size_t i = 0; threads && i < json_object_array_length(threads); i++)
-        take_thread(plot, json_object_array_get_idx(threads, i));
+    size_t broken = take_rows(plot, record, "threads", take_thread);
     qsort(plot->threads, plot->thread_count, sizeof plot->threads[0], longest_first);
+    return broken;
 }
 
 /* ---- bytes over time ------------------------------------------------------------------------- */
@@ -186,10 +207,18 @@ static int take_record(struct pf_plot *plot, struct json_object *json, const cha
     copy_plain(plot->name, sizeof plot->name, plot->record.name);
     copy_plain(plot->transport, sizeof plot->transport, plot->record.transport);
     take_point(plot, json);
-    if (plot->record.event != PF_EVENT_PROGRESS) {
-        take_latency(plot, json);
-        take_threads(plot, json);
-    }
+    if (plot->record.event == PF_EVENT_PROGRESS)
+        return 0;
+    size_t broken = take_latency(plot, json);
+    if (broken)
+        return pf_why(why, -EINVAL,
+                      "%s: record %u: row %zu of \"buckets\" is not [from, to, count]", name, line,
+                      broken);
+    broken = take_threads(plot, json);
+    if (broken)
+        return pf_why(why, -EINVAL,
+                      "%s: record %u: row %zu of \"threads\" has no number \"blocked_us\"", name,
+                      line, broken);
     return 0;
 }
 

@@ -108,7 +108,18 @@ bad_records() {
     complains "record 2 is not JSON: it ends too early" '{"event":"progress"}' '{"event":"done",'
     complains "record 1 is no JSON object" '[1,2]'
     complains "no \"event\" that a job reports" '{"result":1}'
-    complains "tells of no fault" '{"event":"status","latency":{"buckets":[[0,1,5],["x"],7]},"threads":3}'
+    complains "tells of no fault" '{"event":"status","latency":{"buckets":[[0,1,5]]},"threads":[]}'
+    local good='[[1,2,5],[2,3,1]' thread='{"blocked_us":3}' row
+    for row in '["x"]' 7 '[3,4]' '[4,3,1]' '[3,4,0]' '[3,"4",1]' null; do
+        complains 'record 2: row 3 of "buckets" is not [from, to, count]' '{"event":"progress"}' \
+            '{"event":"status","latency":{"buckets":'"$good,$row"']},"threads":['"$thread"']}'
+    done
+    for row in 7 '"x"' '{}' '{"blocked_us":"3"}' null; do
+        complains 'record 1: row 2 of "threads" has no number' \
+            '{"event":"status","latency":{"buckets":'"$good"']},"threads":['"$thread,$row"']}'
+    done
+    complains 'row 1 of "buckets"' '{"event":"status","latency":{"buckets":"none"}}'
+    complains 'row 1 of "threads"' '{"event":"status","threads":3}'
     complains "the migration failed: no such host" '{"event":"error","message":"no such host"}'
     pf 1 plot "$work/missing.json" -o "$work/x.svg"
     has err "missing.json can't be read: No such file or directory"
