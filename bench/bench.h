@@ -40,6 +40,8 @@ int pf_bench_address(const char *text, char out[PF_BENCH_URI_MAX], struct pf_why
 int pf_bench_place(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 /* Looking for zero pages, in `bytes` of memory: no transport either. */
 int pf_bench_scan(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+/* Differences of pages: likewise. */
+int pf_bench_xbzrle(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 /* Each returns 0, or -errno and the sentence; nothing waits without end. */
 int pf_bench_raw(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);

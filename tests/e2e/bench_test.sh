@@ -82,6 +82,17 @@ scan() {
         ratio cache_ratio memcpy_ratio first_line_ns
 }
 
+xbzrle() {
+    local words
+    pf 0 bench xbzrle --quick --size 1 --json
+    lines out 1
+    lines err 0
+    numbers memcpy_GBps encode_0_GBps
+    for words in 1 5 50 200; do
+        numbers encode_${words}_GBps decode_${words}_GBps size_$words
+    done
+}
+
 crowd() {
     pf 0 bench fault --transport tcp --quick --json --threads 16 --size 1
     described spin
@@ -205,6 +216,7 @@ shared continue
 huge
 place
 scan
+xbzrle
 stray_environment
 for_people
 bad_input
