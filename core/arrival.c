@@ -2,7 +2,7 @@
 #include "core/arrival.h"
 
 #include "core/backing.h"
-#include "core/mappings.h"
+#include "core/thp.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -107,26 +107,12 @@ static int probe_region(struct pf_arrival *arrival, const struct pf_region *regi
     return 0;
 }
 
-/*
- * Transparent huge pages are switched off while pages arrive: giving back a part of one, or a page
- * that is to come, would not free it. The kernel has no call to take an advice back: a region that
- * may have them is advised afterwards to have them, by whatever rule it might before.
- */
 static void note_thp(struct pf_arrival *arrival)
 {
-    struct pf_mappings mappings;
-    struct pf_mapping mapping;
-    if (pf_mappings_open(&mappings))
-        return;
-    while (pf_mappings_next(&mappings, &mapping))
-        for (unsigned i = 0; i < arrival->count; i++) {
-            const struct pf_region *region = arrival->list[i].region;
-            bool may = mapping.thp_on || (mapping.thp_eligible && !mapping.thp_off);
-            if (may && !region->foreign && !pf_region_huge(region) &&
-                pf_mapping_overlaps(&mapping, region->addr, region->bytes))
-                arrival->list[i].thp = true;
-        }
-    pf_mappings_close(&mappings);
+    bool may[PF_REGIONS_MAX] = {false};
+    pf_thp_note(arrival->regions, may);
+    for (unsigned i = 0; i < arrival->count; i++)
+        arrival->list[i].thp = may[i];
 }
 
 int pf_arrival_probe(struct pf_arrival *arrival, struct pf_why *why)
@@ -185,7 +171,7 @@ static int arm_region(struct pf_arrival *arrival, struct pf_arriving *arriving, 
     const struct pf_region *region = arriving->region;
     bool zeropage;
     if (arriving->thp)
-        madvise(region->addr, region->bytes, MADV_NOHUGEPAGE);
+        pf_thp_off(region);
     int error = empty_region(arriving, why);
     if (error)
         return error;
@@ -220,7 +206,7 @@ void pf_arrival_disarm(struct pf_arrival *arrival)
         pf_uffd_unregister(&arrival->uffd, arriving->region->addr, arriving->region->bytes);
         madvise(arriving->region->addr, arriving->region->bytes, MADV_DOFORK);
         if (arriving->thp)
-            madvise(arriving->region->addr, arriving->region->bytes, MADV_HUGEPAGE);
+            pf_thp_on(arriving->region);
         arriving->armed = false;
     }
 }

@@ -67,7 +67,8 @@ static int compare_region(struct pf_destination *destination, const struct pf_re
         return pf_why(why, -EINVAL, "region \"%s\" is %s at the source and %s here", theirs->name,
                       pf_region_shared(theirs) ? "shared (a memfd)" : "private",
                       pf_region_shared(ours) ? "shared (a memfd)" : "private");
-    if (ours->flags != theirs->flags)
+    /* When a region is sent is the source's to say. */
+    if ((ours->flags ^ theirs->flags) & ~(unsigned)FERRY_SEND_LATE)
         return pf_why(why, -EINVAL, "region \"%s\" has other flags at the source", theirs->name);
     if (ours->flags & FERRY_FIXED_ADDR && (uintptr_t)ours->addr != addr)
         return pf_why(why, -EINVAL, "region \"%s\" is at %#llx at the source and at %p here",

@@ -1,120 +1,36 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/populated.h"
 
+#include "core/pagemap.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/*
- * From the kernel's uapi (Documentation/admin-guide/mm/pagemap.rst); the headers of Debian 12 are
- * older than the call.
- */
-enum {
-    SCAN_PRESENT = 1 << 3,
-    SCAN_SWAPPED = 1 << 4,
-    SCAN_PFNZERO = 1 << 5,
-};
-
-struct scan_range {
-    uint64_t start, end, categories;
-};
-
-struct scan_request {
-    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define SCAN_IOCTL _IOWR('f', 16, struct scan_request)
-
-static int open_pagemap(struct pf_why *why)
-{
-    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return pf_why(why, -errno, "cannot open /proc/self/pagemap: %s", strerror(errno));
-    return fd;
-}
-
-static void add_range(const struct pf_region *region, struct pf_pageset *set, uint64_t start,
-                      uint64_t end)
-{
-    uint64_t base = (uintptr_t)region->addr;
-    size_t first = (size_t)(start - base) >> region->page_shift;
-    size_t last = (size_t)(end - 1 - base) >> region->page_shift;
-    pf_pageset_add_run(set, (struct pf_run){first, last - first + 1});
-}
-
-/* -ENOTTY where the kernel doesn't have the call. */
-static int scan_by_ioctl(int fd, const struct pf_region *region, struct pf_pageset *set)
-{
-    enum { RANGES = 256 };
-    struct scan_range ranges[RANGES];
-    uint64_t end = (uintptr_t)region->addr + region->bytes;
-    uint64_t at = (uintptr_t)region->addr;
-    while (at < end) {
-        struct scan_request request = {
-            .size = sizeof request,
-            .start = at,
-            .end = end,
-            .vec = (uintptr_t)ranges,
-            .vec_len = RANGES,
-            .category_inverted = SCAN_PFNZERO,
-            .category_mask = SCAN_PFNZERO,
-            .category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
-            .return_mask = SCAN_PRESENT | SCAN_SWAPPED,
-        };
-        int found = ioctl(fd, SCAN_IOCTL, &request);
-        if (found < 0)
-            return -errno;
-        for (int i = 0; i < found; i++)
-            add_range(region, set, ranges[i].start, ranges[i].end);
-        if (request.walk_end <= at)
-            return -EIO;
-        at = request.walk_end;
-    }
-    return 0;
-}
-
-/* Bits of a pagemap entry. The shared zero page can't be told here: it travels as a zero page. */
+/* The shared zero page can't be told by an entry: it travels as a zero page. */
 static bool entry_populated(uint64_t entry)
 {
-    return entry >> 63 & 1 || entry >> 62 & 1;
-}
-
-static int scan_by_reading(int fd, const struct pf_region *region, struct pf_pageset *set)
-{
-    enum { ENTRIES = 4096 };
-    static const size_t entry_bytes = sizeof(uint64_t);
-    uint64_t entries[ENTRIES];
-    size_t base_pages = region->bytes / PF_PAGE_SIZE;
-    uint64_t first = (uintptr_t)region->addr / PF_PAGE_SIZE;
-    for (size_t done = 0; done < base_pages;) {
-        size_t wanted = base_pages - done < ENTRIES ? base_pages - done : ENTRIES;
-        ssize_t got =
-            pread(fd, entries, wanted * entry_bytes, (off_t)((first + done) * entry_bytes));
-        if (got <= 0)
-            return got < 0 ? -errno : -EIO;
-        size_t count = (size_t)got / entry_bytes;
-        for (size_t i = 0; i < count; i++)
-            if (entry_populated(entries[i]))
-                pf_pageset_add(set, (done + i) * PF_PAGE_SIZE >> region->page_shift);
-        done += count;
-    }
-    return 0;
+    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED);
 }
 
 /* What this process has mapped of the region. */
 static int scan_mapping(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why)
 {
-    int fd = open_pagemap(why);
+    static const struct pf_scan_query populated = {
+        .inverted = PF_SCAN_PFNZERO,
+        .all = PF_SCAN_PFNZERO,
+        .any = PF_SCAN_PRESENT | PF_SCAN_SWAPPED,
+    };
+    struct pf_run all = {0, pf_region_pages(region)};
+    int fd = pf_pagemap_open(why);
     if (fd < 0)
         return fd;
-    int error = scan_by_ioctl(fd, region, set);
+    int error = pf_pagemap_scan(fd, region, all, &populated, set);
     if (error == -ENOTTY || error == -EINVAL)
-        error = scan_by_reading(fd, region, set);
+        error = pf_pagemap_read(fd, region, all, entry_populated, set);
     close(fd);
     return error ? pf_why(why, error, "cannot scan region \"%s\" for populated pages: %s",
                           region->name, strerror(-error))
@@ -123,29 +39,48 @@ static int scan_mapping(const struct pf_region *region, struct pf_pageset *set, 
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+int pf_populated_open_file(const struct pf_region *region)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int pf_populated_next_data(int fd, const struct pf_region *region, struct pf_run range,
+                           struct pf_run *found)
+{
+    off_t start = (off_t)region->offset;
+    size_t end = range.first + range.pages;
+    *found = (struct pf_run){end, 0};
+    off_t data = lseek(fd, start + (off_t)(range.first << region->page_shift), SEEK_DATA);
+    if (data < 0)
+        return errno == ENXIO ? 0 : -errno; /* no more */
+    off_t hole = lseek(fd, data, SEEK_HOLE);
+    if (hole < 0)
+        return -errno;
+    size_t first = (size_t)(data - start) >> region->page_shift;
+    size_t after = (size_t)(hole - start + PF_PAGE_SIZE - 1) >> region->page_shift;
+    if (first < end)
+        *found = (struct pf_run){first, (after < end ? after : end) - first};
+    return 0;
+}
+
 /*
  * A page of a file may be there without being mapped here: written by another process, or swapped
- * out. tmpfs tells data from holes; the descriptor is one of our own, since the position is moved.
+ * out. tmpfs tells data from holes.
  */
 static int scan_tmpfs(int fd, const struct pf_region *region, struct pf_pageset *set)
 {
-    off_t start = (off_t)region->offset;
-    off_t end = start + (off_t)region->bytes;
-    for (off_t at = start; at < end;) {
-        off_t data = lseek(fd, at, SEEK_DATA);
-        if (data < 0 && errno == ENXIO)
-            return 0; /* no more */
-        off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
-        if (hole < 0)
-            return -errno;
-        if (data >= end)
-            return 0;
-        uint64_t base = (uintptr_t)region->addr;
-        add_range(region, set, base + (uint64_t)(data - start),
-                  base + (uint64_t)((hole < end ? hole : end) - start));
-        at = hole;
+    size_t pages = pf_region_pages(region);
+    struct pf_run found = {0, 0};
+    int error = 0;
+    while (!error && found.first < pages) {
+        pf_pageset_add_run(set, found);
+        size_t from = found.first + found.pages;
+        error = pf_populated_next_data(fd, region, (struct pf_run){from, pages - from}, &found);
     }
-    return 0;
+    return error;
 }
 
 /*
@@ -169,10 +104,8 @@ static int scan_hugetlbfs(int fd, const struct pf_region *region, struct pf_page
 
 static int scan_file(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int error = fd < 0                   ? -errno
+    int fd = pf_populated_open_file(region);
+    int error = fd < 0                   ? fd
                 : pf_region_huge(region) ? scan_hugetlbfs(fd, region, set, why)
                                          : scan_tmpfs(fd, region, set);
     if (fd >= 0)

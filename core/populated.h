@@ -19,4 +19,15 @@ int pf_populated_scan(const struct pf_region *region, struct pf_pageset *set, st
 /* How many bytes of a region have content, about: its memory may change meanwhile. -errno. */
 int pf_populated_bytes(const struct pf_region *region, uint64_t *bytes, struct pf_why *why);
 
+/* A descriptor of a shared region's file with a position of its own, for the search below; -errno.
+ */
+int pf_populated_open_file(const struct pf_region *region);
+
+/*
+ * The first run inside a range that a file on tmpfs has data for, mapped here or not, as far as it
+ * lies inside; its first page is the range's end when there is none. -errno.
+ */
+int pf_populated_next_data(int fd, const struct pf_region *region, struct pf_run range,
+                           struct pf_run *found);
+
 #endif

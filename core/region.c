@@ -74,7 +74,7 @@ int pf_regions_map(struct pf_regions *regions, const char *name, size_t bytes, s
         error = page_shift_of(name, page_size, &made.page_shift, why);
     if (error)
         return error;
-    if (flags & ~(unsigned)(FERRY_FIXED_ADDR | FERRY_SHARED))
+    if (flags & ~(unsigned)(FERRY_FIXED_ADDR | FERRY_SHARED | FERRY_SEND_LATE))
         return pf_why(why, -EINVAL, "region \"%s\": unknown flags 0x%x", name, flags);
     size_t mask = pf_region_page_size(&made) - 1;
     made.bytes = (bytes + mask) & ~mask;

@@ -24,7 +24,7 @@ struct pf_region {
     char *addr;
     size_t bytes;        /* a multiple of the page size */
     unsigned page_shift; /* of the host page */
-    unsigned flags;      /* FERRY_FIXED_ADDR, FERRY_SHARED */
+    unsigned flags;      /* FERRY_FIXED_ADDR, FERRY_SHARED, FERRY_SEND_LATE */
     bool owned;          /* mapped by us, unmapped by us */
     bool foreign;        /* in another process's memory: addr is NULL */
     int fd;              /* FERRY_SHARED: the file that it maps, a descriptor of our own */
@@ -78,6 +78,12 @@ static inline char *pf_region_page(const struct pf_region *region, size_t page)
 static inline bool pf_region_shared(const struct pf_region *region)
 {
     return region->flags & FERRY_SHARED;
+}
+
+/* Not tracked, and sent after the pause only. */
+static inline bool pf_region_late(const struct pf_region *region)
+{
+    return region->flags & FERRY_SEND_LATE;
 }
 
 static inline bool pf_region_huge(const struct pf_region *region)

@@ -188,6 +188,29 @@ int pf_uffd_wake(const struct pf_uffd *uffd, void *addr, size_t bytes)
     return ioctl(uffd->fd, UFFDIO_WAKE, &range) < 0 ? -errno : 0;
 }
 
+int pf_uffd_register_writes(const struct pf_uffd *uffd, void *addr, size_t bytes)
+{
+    struct uffdio_register request = {
+        .range = {.start = (uintptr_t)addr, .len = bytes},
+        .mode = UFFDIO_REGISTER_MODE_WP,
+    };
+    if (ioctl(uffd->fd, UFFDIO_REGISTER, &request) < 0)
+        return -errno;
+    if (request.ioctls & 1ull << _UFFDIO_WRITEPROTECT)
+        return 0;
+    pf_uffd_unregister(uffd, addr, bytes);
+    return -ENOTSUP;
+}
+
+int pf_uffd_protect(const struct pf_uffd *uffd, void *addr, size_t bytes, bool on)
+{
+    struct uffdio_writeprotect request = {
+        .range = {.start = (uintptr_t)addr, .len = bytes},
+        .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+    };
+    return ioctl(uffd->fd, UFFDIO_WRITEPROTECT, &request) < 0 ? -errno : 0;
+}
+
 bool pf_uffd_changing(const struct pf_uffd *uffd)
 {
     /* Before anything else the kernel says EAGAIN while a change is under way; nothing is copied.

@@ -13,6 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Newer than some distributions' <linux/userfaultfd.h>; the numbers are the kernel's ABI. */
+#define PF_UFFD_WP_UNPOPULATED (UINT64_C(1) << 13)
+#define PF_UFFD_POISON         (UINT64_C(1) << 14)
+#define PF_UFFD_WP_ASYNC       (UINT64_C(1) << 15)
+#define PF_UFFD_MOVE           (UINT64_C(1) << 16)
+
 struct pf_uffd {
     int fd;
     uint64_t features; /* UFFD_FEATURE_* that are on */
@@ -78,5 +84,18 @@ int pf_uffd_continue(const struct pf_uffd *uffd, void *to, size_t bytes, size_t 
 
 /* Wake threads that wait for a page in the range, whether or not it is there. */
 int pf_uffd_wake(const struct pf_uffd *uffd, void *addr, size_t bytes);
+
+/*
+ * Register a range for write-protection; nothing is protected yet. -errno as the kernel gives it;
+ * -ENOTSUP if it isn't offered on the range.
+ */
+int pf_uffd_register_writes(const struct pf_uffd *uffd, void *addr, size_t bytes);
+
+/*
+ * Write-protect pages, or lift that and wake who waits for it. Splits transparent huge pages of
+ * which the range has a part only. -EAGAIN: the mapping is changing, a queued event has to be read
+ * first.
+ */
+int pf_uffd_protect(const struct pf_uffd *uffd, void *addr, size_t bytes, bool on);
 
 #endif

@@ -74,6 +74,7 @@ enum {
     FERRY_ANON = 0,            /* private anonymous memory */
     FERRY_FIXED_ADDR = 1 << 0, /* at the same address on both sides, for memory with pointers */
     FERRY_SHARED = 1 << 1,     /* a memfd, mapped shared */
+    FERRY_SEND_LATE = 1 << 2,  /* sent after the job has paused, never before: see below */
 };
 
 /* What ferry_job_start() found. */

@@ -10,12 +10,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Newer than some distributions' <linux/userfaultfd.h>; the numbers are the kernel's ABI. */
-#define FEATURE_WP_UNPOPULATED (UINT64_C(1) << 13)
-#define FEATURE_POISON         (UINT64_C(1) << 14)
-#define FEATURE_WP_ASYNC       (UINT64_C(1) << 15)
-#define FEATURE_MOVE           (UINT64_C(1) << 16)
-
 static const struct {
     uint64_t bit;
     const char *name;
@@ -31,11 +25,11 @@ static const struct {
     {UFFD_FEATURE_MINOR_SHMEM, "minor-shmem"},
     {UFFD_FEATURE_PAGEFAULT_FLAG_WP, "write-protect"},
     {UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "write-protect-shmem"},
-    {FEATURE_WP_UNPOPULATED, "write-protect-unpopulated"},
-    {FEATURE_WP_ASYNC, "write-protect-async"},
+    {PF_UFFD_WP_UNPOPULATED, "write-protect-unpopulated"},
+    {PF_UFFD_WP_ASYNC, "write-protect-async"},
     {UFFD_FEATURE_EXACT_ADDRESS, "exact-address"},
-    {FEATURE_POISON, "poison"},
-    {FEATURE_MOVE, "move"},
+    {PF_UFFD_POISON, "poison"},
+    {PF_UFFD_MOVE, "move"},
 };
 
 static void refused(struct pf_probe *probe, int error)

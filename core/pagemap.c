@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/pagemap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct scan_range {
+    uint64_t start, end, categories;
+};
+
+struct scan_request {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define SCAN_IOCTL _IOWR('f', 16, struct scan_request)
+
+int pf_pagemap_open(struct pf_why *why)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return pf_why(why, -errno, "cannot open /proc/self/pagemap: %s", strerror(errno));
+    return fd;
+}
+
+static void add_range(const struct pf_region *region, struct pf_pageset *set,
+                      const struct scan_range *range)
+{
+    uint64_t base = (uintptr_t)region->addr;
+    size_t first = (size_t)(range->start - base) >> region->page_shift;
+    size_t last = (size_t)(range->end - 1 - base) >> region->page_shift;
+    pf_pageset_add_run(set, (struct pf_run){first, last - first + 1});
+}
+
+int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
+                    const struct pf_scan_query *query, struct pf_pageset *set)
+{
+    enum { RANGES = 512 };
+    struct scan_range ranges[RANGES];
+    struct scan_request request = {
+        .size = sizeof request,
+        .flags = query->flags,
+        .start = (uintptr_t)pf_region_page(region, run.first),
+        .end = (uintptr_t)pf_region_page(region, run.first + run.pages),
+        .vec = (uintptr_t)ranges,
+        .vec_len = RANGES,
+        .category_inverted = query->inverted,
+        .category_mask = query->all,
+        .category_anyof_mask = query->any,
+        .return_mask = query->all, /* the same for all that are found: neighbours are joined */
+    };
+    while (request.start < request.end) {
+        int found = ioctl(fd, SCAN_IOCTL, &request);
+        if (found < 0)
+            return -errno;
+        for (int i = 0; i < found; i++)
+            add_range(region, set, &ranges[i]);
+        if (request.walk_end <= request.start)
+            return -EIO;
+        request.start = request.walk_end;
+    }
+    return 0;
+}
+
+int pf_pagemap_read(int fd, const struct pf_region *region, struct pf_run run,
+                    bool (*wanted)(uint64_t entry), struct pf_pageset *set)
+{
+    enum { ENTRIES = 2048 };
+    uint64_t entries[ENTRIES];
+    unsigned shift = region->page_shift - PF_PAGE_SHIFT;
+    size_t base_pages = run.pages << shift;
+    uint64_t first = (uintptr_t)pf_region_page(region, run.first) / PF_PAGE_SIZE;
+    for (size_t done = 0; done < base_pages;) {
+        size_t asked = base_pages - done < ENTRIES ? base_pages - done : ENTRIES;
+        ssize_t got = pread(fd, entries, asked * sizeof entries[0],
+                            (off_t)((first + done) * sizeof entries[0]));
+        if (got <= 0)
+            return got < 0 ? -errno : -EIO;
+        size_t count = (size_t)got / sizeof entries[0];
+        for (size_t i = 0; i < count; i++)
+            if (wanted(entries[i]))
+                pf_pageset_add(set, run.first + ((done + i) >> shift));
+        done += count;
+    }
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Transparent huge pages under a region, which are switched off where single base pages matter:
+ * while pages arrive (giving back a part of one, or a page that is to come, would not free it) and
+ * while writes are tracked (one write would make all of it dirty).
+ */
+#ifndef PF_CORE_THP_H
+#define PF_CORE_THP_H
+
+#include "core/region.h"
+
+/*
+ * Which regions may have transparent huge pages: may[i] is set for those, by an advice or because
+ * they are always on; the others are left as they are. Reads /proc/self/smaps.
+ */
+void pf_thp_note(const struct pf_regions *regions, bool may[]);
+
+/* No new ones from here on; those that are there stay. */
+void pf_thp_off(const struct pf_region *region);
+
+/*
+ * The kernel has no call to take an advice back: a region that might have them is advised to have
+ * them, by whatever rule it might before.
+ */
+void pf_thp_on(const struct pf_region *region);
+
+#endif

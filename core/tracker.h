@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Dirty tracking: which pages of the job were written since they were looked at last.
+ *
+ * Three back ends behind one contract (core/tracker_ops.h): PAGEMAP_SCAN with asynchronous
+ * write-protection by userfaultfd (Linux 6.7), soft-dirty bits (CONFIG_MEM_SOFT_DIRTY; the job has
+ * to stand still), and write-protection by userfaultfd with a thread that lifts it. Whatever the
+ * page tables can't tell has to be told by ferry_job_dirty(): writes of devices into pinned pages,
+ * through another mapping of the same file, by write(2) to it.
+ *
+ * Regions with FERRY_SEND_LATE are not tracked: a collect of them adds nothing.
+ */
+#ifndef PF_CORE_TRACKER_H
+#define PF_CORE_TRACKER_H
+
+#include "core/options.h"
+#include "core/pageset.h"
+#include "core/region.h"
+
+struct pf_tracker;
+
+struct pf_tracker_attr {
+    const struct pf_regions *regions; /* constant, and stay until the tracker is closed */
+    unsigned choice;                  /* enum pf_tracking */
+    /* One for each region: what ferry_job_dirty() named. Collect takes what it finds. May be NULL.
+     */
+    struct pf_pageset *marked;
+    /*
+     * A range has other pages from now on, since the job gave it back: told before the range counts
+     * as dirty. Called by the tracker's thread with its lock held, while a thread of the job waits:
+     * it must not touch the job's memory, allocate, or wait for anybody who may. May be NULL.
+     */
+    void (*replaced)(void *ctx, unsigned region, struct pf_run run);
+    void *ctx;
+};
+
+/*
+ * Begin to track. Nothing is protected yet: that is done by collecting. -errno and a sentence: the
+ * kernel has no such tracker, or a region can't be tracked by it.
+ */
+int pf_tracker_open(struct pf_tracker **tracker, const struct pf_tracker_attr *attr,
+                    struct pf_why *why);
+
+/* As the option names it: "pagemap-scan", "soft-dirty", "write-protect". */
+const char *pf_tracker_name(const struct pf_tracker *tracker);
+
+/* The job has to stand still while collect runs. */
+bool pf_tracker_needs_pause(const struct pf_tracker *tracker);
+
+/*
+ * Add to *dirty the pages of a range that were written since they were collected last, and watch
+ * them again from now on, in this order as seen by a later read of the page's content. The first
+ * time: all that are populated. The job may run, unless needs_pause. The control thread only. After
+ * a failure (-errno) nothing is known of the range.
+ */
+int pf_tracker_collect(struct pf_tracker *tracker, unsigned region, struct pf_run range,
+                       struct pf_pageset *dirty, struct pf_why *why);
+
+/*
+ * Leave no trace on the memory: nothing protected, nothing registered, transparent huge pages as
+ * before. Takes about 5 ms for each GiB in use, so it's better done after the switch. NULL is
+ * nothing.
+ */
+void pf_tracker_close(struct pf_tracker *tracker);
+
+/* Does one kind (not PF_TRACK_AUTO) work on this kernel, for this user? Tries it on a page. 0 or
+ * -errno. */
+int pf_tracker_probe(unsigned choice, struct pf_why *why);
+
+#endif
