@@ -155,37 +155,35 @@ static void *touch(void *arg)
     return NULL;
 }
 
-static bool waits_for_a_page(int tid)
+/* The kernel says -1 of a thread that sleeps in it without having made a system call. */
+static bool waits_for_a_page(const struct toucher *toucher)
 {
     char path[64];
-    char name[64] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/wchan", tid);
+    int call = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", atomic_load(&toucher->tid));
     FILE *file = fopen(path, "re");
-    if (file && !fgets(name, sizeof name, file))
-        name[0] = '\0';
+    bool sleeps = file && fscanf(file, "%d", &call) == 1 && call == -1;
     if (file)
         fclose(file);
-    return strstr(name, "userfault") != NULL || strcmp(name, "0") == 0;
+    return sleeps && !atomic_load(&toucher->done);
 }
 
 static int bereaved(struct rig_side *side)
 {
-    char *memory = stand_map(side->ctx);
+    const struct stand *stand = side->ctx;
+    char *memory = stand_map(stand);
     struct toucher toucher = {.at = memory + 5 * RIG_PAGE};
     struct ferry_client *client = stand_join(side, memory);
     pthread_t thread;
     pthread_create(&thread, NULL, touch, &toucher);
-    while (!atomic_load(&toucher.tid))
+    while (!waits_for_a_page(&toucher))
         usleep(1000);
-    usleep(20000);
     rig_say(side, "touching");
     rig_say(side, "wait %d", ferry_client_wait(client, RIG_DEADLINE_S * 1000));
-    usleep(100000); /* were it let go, it would be through by now */
-    rig_say(side, "blocked %d",
-            !atomic_load(&toucher.done) && waits_for_a_page(atomic_load(&toucher.tid)));
+    stand_await_word(stand->client_words); /* whatever the other had is closed by now */
+    rig_say(side, "blocked %d", waits_for_a_page(&toucher));
     ferry_client_close(client);
-    usleep(100000);
-    rig_say(side, "still %d", !atomic_load(&toucher.done));
+    rig_say(side, "still %d", waits_for_a_page(&toucher));
     _exit(0);
 }
 
@@ -206,6 +204,7 @@ static void die(bool arriving)
     rig_kill(&stand.run.destination);
     if (arriving)
         rig_kill(&stand.run.source);
+    stand_give_words(stand.client_words, 1);
     rig_finish(client);
     CU_ASSERT_EQUAL((int)rig_number(client, "wait"), -ECONNRESET);
     CU_ASSERT_EQUAL(rig_number(client, "blocked"), 1);
