@@ -2,6 +2,7 @@
 #include "tests/e2e/clients_stand.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -70,10 +71,24 @@ void stand_open_job(struct rig_side *side)
             exit(98);
 }
 
+/* A fault on a page that was asked for before: who asked waits, too. */
+static void *tell_duplicates(void *arg)
+{
+    struct rig_side *side = arg;
+    struct ferry_status status;
+    do {
+        usleep(1000);
+        ferry_job_status(side->job, &status);
+    } while (status.duplicates == 0);
+    rig_say(side, "duplicates %llu", (unsigned long long)status.duplicates);
+    return NULL;
+}
+
 /* Touches one page when it is told to, the rest when it is told again. */
 static int destination(struct rig_side *side)
 {
     const struct stand *stand = side->ctx;
+    pthread_t teller;
     char *memory = stand_map(stand);
     stand_open_job(side);
     if (ferry_job_protect_fd(side->job, "shared", memory, stand->pages * stand->page_size,
@@ -82,8 +97,12 @@ static int destination(struct rig_side *side)
     if (rig_start(side) != FERRY_ARRIVED)
         return 94;
     rig_say(side, "here");
+    if (stand->tells_duplicates && pthread_create(&teller, NULL, tell_duplicates, side))
+        return 92;
     stand_await_word(stand->words);
     size_t wrong = stand_wrong_pages(stand, memory, 0, 1);
+    if (stand->tells_duplicates)
+        pthread_join(teller, NULL);
     rig_say(side, "touched");
     stand_await_word(stand->words);
     wrong += stand_wrong_pages(stand, memory, 0, stand->pages);

@@ -15,7 +15,8 @@ struct stand {
     char directory[32], name[16];
     size_t page_size, pages;
     int memfd;
-    bool lingers; /* the job stays after its last page, until it has one word more */
+    bool tells_duplicates; /* the job says so when two threads wait for one page */
+    bool lingers;          /* the job stays after its last page, until it has one word more */
     int words[2], client_words[2]; /* a byte in it lets the job, or one client, go on */
     struct rig_run run;
     struct rig_process clients[STAND_CLIENTS];

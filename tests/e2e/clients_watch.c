@@ -101,6 +101,7 @@ static void page_placed_once_wakes_both(void)
 {
     struct stand stand;
     stand_set_up(&stand, RIG_PAGE);
+    stand.tells_duplicates = true;
     stand_start_destination(&stand, NULL);
     struct rig_process *client = stand_add_client(&stand, stand_late_reader);
     CU_ASSERT_TRUE(rig_await(client, "joined"));
@@ -110,7 +111,8 @@ static void page_placed_once_wakes_both(void)
     CU_ASSERT_EQUAL(waitpid(stand.run.source.pid, NULL, WUNTRACED), stand.run.source.pid);
     stand_give_words(stand.words, 1);
     stand_give_words(stand.client_words, 1);
-    usleep(50000); /* most likely both wait now; if not, the test only shows less */
+    CU_ASSERT_TRUE(rig_await(&stand.run.destination, "duplicates"));
+    CU_ASSERT_EQUAL(rig_number(&stand.run.destination, "duplicates"), 1);
     kill(stand.run.source.pid, SIGCONT);
     CU_ASSERT_TRUE(rig_await(&stand.run.destination, "touched"));
     CU_ASSERT_TRUE(rig_await(client, "wrong"));
