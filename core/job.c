@@ -58,6 +58,16 @@ static int from_environment(struct ferry_job *job, const char *name, struct pf_w
     return 0;
 }
 
+/* A throttled job sleeps on it until a time by the clock that nobody sets. */
+static void init_changed(struct ferry_job *job)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&job->changed, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 int ferry_job_open(struct ferry_job **out, const char *name)
 {
     struct pf_why why = {""};
@@ -69,7 +79,7 @@ int ferry_job_open(struct ferry_job **out, const char *name)
     int error = job ? from_environment(job, name, &why) : -ENOMEM;
     if (!error) {
         pthread_mutex_init(&job->lock, NULL);
-        pthread_cond_init(&job->changed, NULL);
+        init_changed(job);
         pf_job_set_phase(job, PF_PHASE_SETUP);
     }
     if (!error && job->name[0])
@@ -331,42 +341,12 @@ int ferry_job_cancel(struct ferry_job *job)
         error = -EALREADY;
     else
         atomic_store(&job->cancel, true);
+    if (!error)
+        pthread_cond_broadcast(&job->changed);
     if (!error && job->session)
         pf_session_wake(job->session);
     pthread_mutex_unlock(&job->lock);
     return error;
-}
-
-/* A migration that fails before it wants the job leaves it where it is, for the next one. */
-static void hold(struct ferry_job *job)
-{
-    if (--job->hold > 0)
-        return;
-    pthread_mutex_lock(&job->lock);
-    while (!atomic_load(&job->want_pause))
-        pthread_cond_wait(&job->changed, &job->lock);
-    pthread_mutex_unlock(&job->lock);
-}
-
-int ferry_job_safepoint(struct ferry_job *job)
-{
-    if (job->hold > 0)
-        hold(job);
-    if (!atomic_load_explicit(&job->want_pause, memory_order_acquire))
-        return FERRY_CONTINUE;
-    pthread_mutex_lock(&job->lock);
-    if (atomic_load(&job->want_pause) && job->verdict != PF_VERDICT_MOVED) {
-        job->verdict = PF_VERDICT_NONE;
-        job->paused = true;
-        if (job->session)
-            pf_session_wake(job->session);
-        while (job->verdict == PF_VERDICT_NONE)
-            pthread_cond_wait(&job->changed, &job->lock);
-        job->paused = false;
-    }
-    bool moved = job->verdict == PF_VERDICT_MOVED;
-    pthread_mutex_unlock(&job->lock);
-    return moved ? FERRY_MOVED : FERRY_CONTINUE;
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */

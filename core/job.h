@@ -5,6 +5,7 @@
 
 #include "core/blocked.h"
 #include "core/counters.h"
+#include "core/debt.h"
 #include "core/knobs.h"
 #include "core/options.h"
 #include "core/region.h"
@@ -34,6 +35,12 @@ enum pf_phase {
     PF_PHASE_POSTCOPY,   /* runs at the destination, memory follows */
     PF_PHASE_COMPLETE,   /* source: gone for good */
     PF_PHASE_FAILED,     /* the link broke after the destination may have started */
+};
+
+/* Why a safe point looks further; bits. */
+enum {
+    PF_ATTEND_PAUSE = 1 << 0, /* the job is to stop there */
+    PF_ATTEND_PACE = 1 << 1,  /* safe points are counted, and the job may be slowed down there */
 };
 
 /* What a safe point is to do. */
@@ -93,7 +100,10 @@ struct ferry_job {
     void (*ready)(void *ctx, const char *uri);
     void *ready_ctx;
 
-    atomic_bool want_pause; /* what a safe point looks at, and at hold */
+    atomic_uint attention;              /* what a safe point looks at, and at hold: PF_ATTEND_* */
+    _Atomic unsigned safepoint_percent; /* of its time that the job sleeps at its safe points */
+    _Atomic uint64_t safepoints;        /* passed while PF_ATTEND_PACE was set */
+    struct pf_debt debt;                /* the job thread's own */
     atomic_bool cancel;
     atomic_bool switch_now; /* source: no further round, go to post-copy */
     atomic_int phase;       /* enum pf_phase */
@@ -151,6 +161,12 @@ void pf_job_note_failure(struct ferry_job *job, const struct pf_why *why);
 /* Ask for the job to stop at its next safe point; the attached session is woken when it has. */
 void pf_job_want_pause(struct ferry_job *job);
 bool pf_job_paused(struct ferry_job *job);
+
+/* Count safe points from now on, or no longer; then the job also runs at full speed again. */
+void pf_job_pace(struct ferry_job *job, bool on);
+
+/* While they are counted: the job sleeps there for so many percent of its time. Heeded at once. */
+void pf_job_slow_down(struct ferry_job *job, unsigned percent);
 
 /* The peer's address, or the one we listen on, for `status`. */
 void pf_job_set_uri(struct ferry_job *job, const char *uri);

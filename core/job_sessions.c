@@ -54,7 +54,7 @@ void pf_job_want_pause(struct ferry_job *job)
 {
     pthread_mutex_lock(&job->lock);
     job->verdict = PF_VERDICT_NONE;
-    atomic_store_explicit(&job->want_pause, true, memory_order_release);
+    atomic_fetch_or(&job->attention, PF_ATTEND_PAUSE);
     pthread_cond_broadcast(&job->changed);
     pthread_mutex_unlock(&job->lock);
 }
@@ -65,6 +65,27 @@ bool pf_job_paused(struct ferry_job *job)
     bool paused = job->paused;
     pthread_mutex_unlock(&job->lock);
     return paused;
+}
+
+void pf_job_pace(struct ferry_job *job, bool on)
+{
+    pthread_mutex_lock(&job->lock);
+    if (on)
+        atomic_fetch_or(&job->attention, PF_ATTEND_PACE);
+    else
+        atomic_fetch_and(&job->attention, ~(unsigned)PF_ATTEND_PACE);
+    atomic_store(&job->safepoints, 0);
+    atomic_store(&job->safepoint_percent, 0);
+    pthread_cond_broadcast(&job->changed);
+    pthread_mutex_unlock(&job->lock);
+}
+
+void pf_job_slow_down(struct ferry_job *job, unsigned percent)
+{
+    pthread_mutex_lock(&job->lock);
+    atomic_store(&job->safepoint_percent, percent);
+    pthread_cond_broadcast(&job->changed);
+    pthread_mutex_unlock(&job->lock);
 }
 
 void pf_job_set_uri(struct ferry_job *job, const char *uri)
@@ -145,7 +166,8 @@ void pf_job_end_migration(struct ferry_job *job, int error, int exit_status,
     if (job->destination && !job->arrived)
         job->arrival_error = error;
     /* A job that has moved stays moved: every safe point it still comes to says so. */
-    atomic_store(&job->want_pause, verdict == PF_VERDICT_MOVED);
+    atomic_store(&job->attention, verdict == PF_VERDICT_MOVED ? PF_ATTEND_PAUSE : 0);
+    atomic_store(&job->safepoint_percent, 0);
     job->verdict = verdict;
     job->migrating = job->committed = false;
     pthread_cond_broadcast(&job->changed);
