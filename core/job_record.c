@@ -14,9 +14,11 @@ static void add_text(struct json_object *record, const char *key, const char *te
     json_object_object_add(record, key, json_object_new_string(text));
 }
 
+/* What is not known is left out. */
 static void add_number(struct json_object *record, const char *key, uint64_t number)
 {
-    json_object_object_add(record, key, json_object_new_uint64(number));
+    if (number != UINT64_MAX)
+        json_object_object_add(record, key, json_object_new_uint64(number));
 }
 
 static bool ends_in_ns(const char *name)
@@ -129,6 +131,8 @@ static void fill_round(struct json_object *json, const struct pf_round_record *r
     add_number(json, "dirty_bytes_per_s", round->dirty_rate);
     add_number(json, "expected_downtime_us", round->expected_downtime_us);
     add_number(json, "throttle_percent", round->throttle);
+    if (round->reason)
+        add_text(json, "reason", round->reason);
 }
 
 /* The last ones: more would make the record too long for a client. */

@@ -18,8 +18,9 @@ struct pf_round_record {
     uint64_t remaining_bytes;      /* found dirty at its end */
     uint64_t bandwidth;            /* estimates at its end, in bytes/s: of the link, */
     uint64_t dirty_rate;           /* and of the job */
-    uint64_t expected_downtime_us; /* if the job were paused now */
+    uint64_t expected_downtime_us; /* if the job were paused now; UINT64_MAX: not known */
     unsigned throttle;             /* percent */
+    const char *reason;            /* of what came next, a few words; static memory, or NULL */
 };
 
 /* The last rounds; older ones are forgotten one by one. */

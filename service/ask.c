@@ -19,6 +19,8 @@ static bool is_final(const struct pf_question *question, const struct pf_record 
 {
     if (record->event == PF_EVENT_PROGRESS)
         return question->detach;
+    if (record->event == PF_EVENT_ROUND)
+        return false;
     return record->event != PF_EVENT_OTHER;
 }
 
@@ -31,7 +33,8 @@ static int await(struct pf_control *control, const struct pf_question *question,
         if (error)
             return error;
         parse_named(question, *final, &record);
-        if (record.event == PF_EVENT_PROGRESS && question->progress)
+        bool told = record.event == PF_EVENT_PROGRESS || record.event == PF_EVENT_ROUND;
+        if (told && question->progress)
             question->progress(question->ctx, &record, *final);
         if (is_final(question, &record))
             return 0;

@@ -12,7 +12,8 @@ struct pf_question {
     struct json_object *request; /* stays the caller's */
     unsigned silence_ms;         /* how long the job may say nothing */
     bool detach;                 /* the first progress record is answer enough */
-    /* Called for each progress record, which it can have as it came; may be NULL. */
+    /* Called for each record of progress or of a round, which it can have as it came; may be NULL.
+     */
     void (*progress)(void *ctx, const struct pf_record *record, struct json_object *json);
     void *ctx;
 };

@@ -28,7 +28,9 @@ int pf_command_plot(int argc, char **argv);
 int pf_command_probe(int argc, char **argv);
 int pf_command_receive(int argc, char **argv);
 int pf_command_run(int argc, char **argv);
+int pf_command_set(int argc, char **argv);
 int pf_command_status(int argc, char **argv);
+int pf_command_switch(int argc, char **argv);
 int pf_command_version(int argc, char **argv);
 
 /* Write "pageferry: SENTENCE" to standard error and return the status. */

@@ -5,10 +5,15 @@
 #include "service/progress.h"
 #include "transport/uri_list.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
 struct migrate_args {
     struct pf_engine_args engine;
     const char *name;
     const char *uri;
+    const char *record_path;
     unsigned silence_ms;
     bool json;
     bool progress;
@@ -31,6 +36,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 'p':
         args->progress = true;
         return 0;
+    case 'r':
+        args->record_path = text;
+        return 0;
     case 't':
         if (!pf_parse_timeout(text, &args->silence_ms))
             argp_error(state, "--timeout can't be \"%.40s\": give seconds", text);
@@ -41,6 +49,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
         *(args->name ? &args->uri : &args->name) = text;
         return 0;
     case ARGP_KEY_END:
+        if (args->detach && args->record_path)
+            argp_error(state, "--record needs the migration's end, which --detach does not wait "
+                              "for");
         if (!args->uri)
             argp_error(state, "give the job's name and where it is received: "
                               "pageferry migrate NAME tcp://10.0.0.2:7471");
@@ -53,7 +64,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static const struct argp_option rows[] = {
     {"detach", 'd', NULL, 0, "Do not wait for the end: return once the migration is under way", 0},
     {"json", 'j', NULL, 0, "Print only the final record, as one line of JSON", 0},
-    {"progress", 'p', NULL, 0, "With --json: print each record of progress too, one a line", 0},
+    {"progress", 'p', NULL, 0,
+     "With --json: print each record of progress and of a round too, one a line", 0},
+    {"record", 'r', "FILE", 0, "Write all records to FILE, one a line, for pageferry plot", 0},
     {"timeout", 't', "SECONDS", 0, "How long the job may be silent (default 30)", 0},
     {0},
 };
@@ -66,13 +79,36 @@ static struct json_object *make_request(const struct migrate_args *args)
     return request;
 }
 
-/* On the view that ctx is; without one, as a line of JSON. */
+/* Where the records go that come before the final one. */
+struct show {
+    struct pf_progress_view view;
+    bool draw, print; /* on the view; as JSON on standard output */
+    FILE *record;     /* NULL: not asked for */
+};
+
+static void write_record(FILE *file, struct json_object *json)
+{
+    if (file)
+        fprintf(file, "%s\n",
+                json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN |
+                                                         JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
 static void show(void *ctx, const struct pf_record *record, struct json_object *json)
 {
-    if (ctx)
-        pf_progress_show(ctx, record);
-    else
+    struct show *show = ctx;
+    write_record(show->record, json);
+    if (show->print)
         pf_print_json(json);
+    else if (show->draw && record->event == PF_EVENT_PROGRESS)
+        pf_progress_show(&show->view, record);
+}
+
+/* A full disk ends no migration. */
+static void close_record(const struct migrate_args *args, FILE *file)
+{
+    if (file && (ferror(file) | fclose(file)))
+        pf_complain(0, "%s is not whole: it could not be written", args->record_path);
 }
 
 static void print_outcome(const struct migrate_args *args, const struct pf_record *record)
@@ -84,23 +120,28 @@ static void print_outcome(const struct migrate_args *args, const struct pf_recor
         pf_progress_summary(stdout, record);
 }
 
-static int migrate(const struct migrate_args *args)
+static int migrate(const struct migrate_args *args, FILE *file)
 {
-    struct pf_progress_view view;
+    struct show shown = {
+        .draw = !args->detach && !args->json,
+        .print = !args->detach && args->json && args->progress,
+        .record = file,
+    };
     struct pf_record record;
-    pf_progress_open(&view, stdout);
+    pf_progress_open(&shown.view, stdout);
     struct json_object *request = make_request(args);
     struct pf_question question = {
         .name = args->name,
         .request = request,
         .silence_ms = args->silence_ms,
         .detach = args->detach,
-        .progress = args->detach || (args->json && !args->progress) ? NULL : show,
-        .ctx = args->json ? NULL : &view,
+        .progress = show,
+        .ctx = &shown,
     };
     struct json_object *final = pf_ask(&question, &record);
-    pf_progress_close(&view);
+    pf_progress_close(&shown.view);
     json_object_put(request);
+    write_record(file, final);
     if (!args->json)
         print_outcome(args, &record);
     return pf_conclude(final, &record, args->json);
@@ -125,5 +166,11 @@ int pf_command_migrate(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (pf_uri_list_parse(args.uri, &list, &why) != 0)
         return pf_complain(PF_EXIT_USAGE, "%s", why.text);
-    return migrate(&args);
+    FILE *file = args.record_path ? fopen(args.record_path, "we") : NULL;
+    if (args.record_path && !file)
+        return pf_complain(PF_EXIT_USAGE, "--record %s can't be written: %s", args.record_path,
+                           strerror(errno));
+    int status = migrate(&args, file);
+    close_record(&args, file);
+    return status;
 }

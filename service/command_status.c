@@ -17,14 +17,15 @@ static void print(const struct pf_record *record)
         pf_rail_record_show(&record->rails[i], line, sizeof line);
         printf("rail %-19u%s\n", i, line);
     }
+    pf_rounds_print(stdout, &record->rounds);
 }
 
 int pf_command_status(int argc, char **argv)
 {
     static const struct pf_ask_command status = {
         .request = "status",
-        .doc = "Show the state of the job NAME; with --json also how long each of its threads "
-               "was blocked.",
+        .doc = "Show the state of the job NAME and the rounds of its latest migration; with --json "
+               "also how long each of its threads was blocked.",
         .print = print,
     };
     return pf_ask_command(&status, argc, argv);

@@ -28,10 +28,19 @@ void pf_progress_open(struct pf_progress_view *view, FILE *out)
     };
 }
 
-/* 0 to 100, or -1 while nothing is under way or the job has not said how much there is. */
+static bool is_state(const struct pf_record *record, const char *state)
+{
+    return strcmp(record->state, state) == 0;
+}
+
+/*
+ * 0 to 100, or -1 while nothing is under way or the job has not said how much there is. During
+ * pre-copy it falls when a round ends: what the job has written since is to be sent again.
+ */
 static int percent(const struct pf_record *record)
 {
-    if (strcmp(record->state, "postcopy") != 0 && strcmp(record->state, "complete") != 0)
+    if (!is_state(record, "precopy") && !is_state(record, "postcopy") &&
+        !is_state(record, "complete"))
         return -1;
     if (record->total_bytes <= 0 || record->remaining_bytes < 0)
         return -1;
@@ -72,6 +81,58 @@ static void add_amounts(char *line, size_t size, const struct pf_record *record)
     }
 }
 
+/* ---- pre-copy: what the rounds show ---------------------------------------------------------- */
+
+static void add_round(char *line, size_t size, const struct pf_record *record)
+{
+    char left[32];
+    if (record->round > 0)
+        add(line, size, "  round %" PRId64, record->round);
+    if (record->remaining_bytes >= 0) {
+        pf_human_bytes(record->remaining_bytes, left, sizeof left);
+        add(line, size, "  %s left", left);
+    }
+}
+
+static void add_rates(char *line, size_t size, const struct pf_record *record)
+{
+    char rate[32];
+    if (record->bandwidth_bytes_per_s > 0) {
+        pf_human_rate(record->bandwidth_bytes_per_s, rate, sizeof rate);
+        add(line, size, "  %s", rate);
+    }
+    if (record->round > 1 && record->dirty_bytes_per_s >= 0) {
+        pf_human_rate(record->dirty_bytes_per_s, rate, sizeof rate);
+        add(line, size, "  dirty %s", rate);
+    }
+}
+
+static void add_expected(char *line, size_t size, const struct pf_record *record)
+{
+    char time[32];
+    if (record->expected_downtime_us <= 0)
+        return;
+    pf_human_time(record->expected_downtime_us, time, sizeof time);
+    add(line, size, "  downtime %s", time);
+}
+
+static void add_eta(char *line, size_t size, const struct pf_record *record)
+{
+    char time[32];
+    if (record->eta_ms <= 0 || record->eta_ms > 360000000)
+        return;
+    pf_human_time(record->eta_ms * 1000, time, sizeof time);
+    add(line, size, "  ETA %s", time);
+}
+
+static void add_throttle(char *line, size_t size, const struct pf_record *record)
+{
+    if (record->throttle_percent > 0)
+        add(line, size, "  throttled %" PRId64 "%%", record->throttle_percent);
+}
+
+/* ---- post-copy ------------------------------------------------------------------------------- */
+
 /* Percentiles of nothing are no figures: a source may know of no fault yet. */
 static void add_faults(char *line, size_t size, const struct pf_record *record)
 {
@@ -108,15 +169,29 @@ static void add_bar(char *line, size_t size, int done, size_t width)
     add(line, size, " [%s]", bar);
 }
 
+/* ---- the line -------------------------------------------------------------------------------- */
+
+enum { FIELDS = 5 };
+
+typedef void field_fn(char *line, size_t size, const struct pf_record *record);
+
+/* In the order of importance; a NULL behind the last. */
+static field_fn *const *fields_of(const struct pf_record *record)
+{
+    static field_fn *const precopy[FIELDS + 1] = {add_round, add_rates,    add_expected,
+                                                  add_eta,   add_throttle, NULL};
+    static field_fn *const others[FIELDS + 1] = {add_amounts, add_faults, add_time_left, NULL};
+    return is_state(record, "precopy") ? precopy : others;
+}
+
 void pf_progress_bar(const struct pf_record *record, unsigned columns, char *out, size_t size)
 {
     /* What has no room beside a bar is left out whole, the last first. */
-    void (*const fields[])(char *, size_t, const struct pf_record *) = {add_amounts, add_faults,
-                                                                        add_time_left};
+    field_fn *const *fields = fields_of(record);
     char figures[LINE_MAX_BYTES] = "";
     out[0] = '\0';
     add(out, size, "%s %s", record->name, record->state);
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+    for (size_t i = 0; fields[i]; i++) {
         size_t before = strlen(figures);
         fields[i](figures, sizeof figures, record);
         if (i > 0 && strlen(out) + strlen(figures) + strlen(" [] ") + NARROWEST_BAR > columns)
@@ -147,8 +222,10 @@ static void show_plain(struct pf_progress_view *view, const struct pf_record *re
     if (view->plain_ns != 0 && now - view->plain_ns < PLAIN_INTERVAL_NS)
         return;
     view->plain_ns = now;
-    add_amounts(line, sizeof line, record);
-    add_faults(line, sizeof line, record);
+    /* Lines that stay have no use for the time that was left then, in post-copy. */
+    for (field_fn *const *field = fields_of(record); *field; field++)
+        if (*field != add_time_left)
+            (*field)(line, sizeof line, record);
     fprintf(view->out, "%s: %s%s\n", record->name, record->state, line);
     fflush(view->out);
 }
@@ -171,7 +248,10 @@ void pf_progress_show(struct pf_progress_view *view, const struct pf_record *rec
 {
     char line[LINE_MAX_BYTES];
     struct pf_record shown = *record;
-    estimate_rate(view, record);
+    if (is_state(record, "precopy"))
+        view->record_ns = 0; /* what is left falls and rises there */
+    else
+        estimate_rate(view, record);
     if (shown.bytes_per_second < 0)
         shown.bytes_per_second = view->rate;
     if (!view->terminal) {
@@ -203,6 +283,17 @@ static void add_time(char *line, size_t size, const char *words, int64_t us)
     add(line, size, "%s %s", words, text);
 }
 
+static void summarize_precopy(FILE *out, const struct pf_record *record)
+{
+    char bytes[32];
+    if (record->round <= 0 || record->precopy_bytes < 0)
+        return;
+    pf_human_bytes(record->precopy_bytes, bytes, sizeof bytes);
+    fprintf(out, "%s: %" PRId64 " round%s of pre-copy, %s%s%s\n", record->name, record->round,
+            record->round == 1 ? "" : "s", bytes, record->tracker[0] ? ", tracked by " : "",
+            record->tracker);
+}
+
 void pf_progress_summary(FILE *out, const struct pf_record *record)
 {
     char line[LINE_MAX_BYTES] = "";
@@ -221,6 +312,7 @@ void pf_progress_summary(FILE *out, const struct pf_record *record)
         add(line, sizeof line, ", %s", text);
     }
     fprintf(out, "%s: %s%s\n", record->name, record->state, line);
+    summarize_precopy(out, record);
 
     line[0] = '\0';
     if (record->service_p999_us > 0) { /* else no page came by a request */

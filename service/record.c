@@ -12,11 +12,15 @@
 #define TEXT(member)                                                                               \
     {                                                                                              \
 #member, PF_FIELD_TEXT, offsetof(struct pf_record, member),                                \
-            sizeof(((struct pf_record *)0)->member)                                                \
+            sizeof(((struct pf_record *)0)->member), false                                         \
     }
 #define NUMBER(member, kind)                                                                       \
     {                                                                                              \
-#member, kind, offsetof(struct pf_record, member), 0                                       \
+#member, kind, offsetof(struct pf_record, member), 0, false                                \
+    }
+#define PRECOPY(member, kind)                                                                      \
+    {                                                                                              \
+#member, kind, offsetof(struct pf_record, member), 0, true                                 \
     }
 
 const struct pf_field pf_record_fields[] = {
@@ -43,12 +47,28 @@ const struct pf_field pf_record_fields[] = {
     NUMBER(service_p50_us, PF_FIELD_TIME),
     NUMBER(service_p99_us, PF_FIELD_TIME),
     NUMBER(service_p999_us, PF_FIELD_TIME),
+    TEXT(tracker),
+    TEXT(pinned),
+    TEXT(fewer_bytes),
+    TEXT(throttled),
+    PRECOPY(round, PF_FIELD_COUNT),
+    PRECOPY(precopy_bytes, PF_FIELD_BYTES),
+    PRECOPY(dirty_bytes_per_s, PF_FIELD_RATE),
+    PRECOPY(bandwidth_bytes_per_s, PF_FIELD_RATE),
+    PRECOPY(expected_downtime_us, PF_FIELD_TIME),
+    PRECOPY(eta_ms, PF_FIELD_TIME_MS),
+    PRECOPY(throttle_percent, PF_FIELD_COUNT),
     NUMBER(downtime_us, PF_FIELD_TIME),
+    NUMBER(pause_us, PF_FIELD_TIME),
+    NUMBER(scan_us, PF_FIELD_TIME),
+    NUMBER(discard_us, PF_FIELD_TIME),
+    NUMBER(state_us, PF_FIELD_TIME),
+    NUMBER(resume_us, PF_FIELD_TIME),
     NUMBER(total_us, PF_FIELD_TIME),
     TEXT(message),
     NUMBER(code, PF_FIELD_HIDDEN),
     NUMBER(exit, PF_FIELD_HIDDEN),
-    {NULL, PF_FIELD_HIDDEN, 0, 0},
+    {NULL, PF_FIELD_HIDDEN, 0, 0, false},
 };
 
 /* A job's text goes to a terminal, which would obey control characters. */
@@ -63,7 +83,7 @@ static void copy_text(struct json_object *json, char *out, size_t size)
             *c = '?';
 }
 
-static int64_t number(struct json_object *json)
+int64_t pf_record_number(struct json_object *json)
 {
     if (json_object_is_type(json, json_type_int)) {
         int64_t value = json_object_get_int64(json);
@@ -82,10 +102,8 @@ static enum pf_event event_of(struct json_object *json)
         const char *word;
         enum pf_event event;
     } events[] = {
-        {"status", PF_EVENT_STATUS},
-        {"progress", PF_EVENT_PROGRESS},
-        {"done", PF_EVENT_DONE},
-        {"error", PF_EVENT_ERROR},
+        {"status", PF_EVENT_STATUS}, {"progress", PF_EVENT_PROGRESS}, {"round", PF_EVENT_ROUND},
+        {"done", PF_EVENT_DONE},     {"error", PF_EVENT_ERROR},
     };
     struct json_object *value = NULL;
     json_object_object_get_ex(json, "event", &value);
@@ -114,8 +132,8 @@ static void parse_rails(struct json_object *json, struct pf_record *record)
         copy_text(member_of(from, "uri"), rail->uri, sizeof rail->uri);
         copy_text(member_of(from, "nic"), rail->nic, sizeof rail->nic);
         copy_text(member_of(from, "placement"), rail->placement, sizeof rail->placement);
-        rail->node = number(member_of(from, "node"));
-        rail->bytes = number(member_of(from, "bytes"));
+        rail->node = pf_record_number(member_of(from, "node"));
+        rail->bytes = pf_record_number(member_of(from, "bytes"));
         rail->alive = json_object_get_boolean(member_of(from, "alive"));
     }
 }
@@ -125,6 +143,10 @@ void pf_record_parse(struct json_object *json, struct pf_record *record)
     memset(record, 0, sizeof *record);
     record->event = event_of(json);
     parse_rails(json, record);
+    if (record->event == PF_EVENT_ROUND)
+        pf_round_parse(json, &record->rounds.list[record->rounds.count++]);
+    else
+        pf_rounds_parse(member_of(json, "rounds"), &record->rounds);
     for (const struct pf_field *field = pf_record_fields; field->key; field++) {
         struct json_object *value = NULL;
         char *member = (char *)record + field->offset;
@@ -132,7 +154,7 @@ void pf_record_parse(struct json_object *json, struct pf_record *record)
         if (field->kind == PF_FIELD_TEXT)
             copy_text(value, member, field->size);
         else
-            *(int64_t *)(void *)member = number(value);
+            *(int64_t *)(void *)member = pf_record_number(value);
     }
 }
 
@@ -147,7 +169,8 @@ void pf_record_show(const struct pf_record *record, const struct pf_field *field
     }
     int64_t value;
     memcpy(&value, member, sizeof value);
-    if (value == PF_UNKNOWN || field->kind == PF_FIELD_HIDDEN)
+    if (value == PF_UNKNOWN || field->kind == PF_FIELD_HIDDEN ||
+        (field->precopy && record->round <= 0))
         return;
     if (field->kind == PF_FIELD_BYTES)
         pf_human_bytes(value, out, size);
@@ -155,6 +178,8 @@ void pf_record_show(const struct pf_record *record, const struct pf_field *field
         pf_human_rate(value, out, size);
     else if (field->kind == PF_FIELD_TIME)
         pf_human_time(value, out, size);
+    else if (field->kind == PF_FIELD_TIME_MS)
+        pf_human_time(value < INT64_MAX / 1000 ? value * 1000 : INT64_MAX, out, size);
     else
         snprintf(out, size, "%" PRId64, value);
 }

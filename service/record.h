@@ -3,6 +3,7 @@
 #ifndef PF_SERVICE_RECORD_H
 #define PF_SERVICE_RECORD_H
 
+#include "service/rounds.h"
 #include "transport/uri_list.h"
 
 #include <json-c/json.h>
@@ -10,7 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum pf_event { PF_EVENT_OTHER, PF_EVENT_STATUS, PF_EVENT_PROGRESS, PF_EVENT_DONE, PF_EVENT_ERROR };
+enum pf_event {
+    PF_EVENT_OTHER,
+    PF_EVENT_STATUS,
+    PF_EVENT_PROGRESS,
+    PF_EVENT_ROUND,
+    PF_EVENT_DONE,
+    PF_EVENT_ERROR
+};
 
 enum { PF_UNKNOWN = -1, PF_RECORD_TEXT = 192 };
 
@@ -27,6 +35,7 @@ struct pf_record {
     enum pf_event event;
     struct pf_rail_record rails[PF_URIS_MAX];
     unsigned rail_count;
+    struct pf_rounds rounds; /* of the latest migration; of a round's record that one */
     /* Safe to print: no control characters. Empty if unknown. */
     char name[PF_RECORD_TEXT];
     char role[PF_RECORD_TEXT];
@@ -34,6 +43,10 @@ struct pf_record {
     char uri[PF_URI_LIST_MAX];
     char transport[PF_RECORD_TEXT];
     char placement[PF_RECORD_TEXT];
+    char tracker[PF_RECORD_TEXT];
+    char pinned[PF_RECORD_TEXT];
+    char fewer_bytes[PF_RECORD_TEXT];
+    char throttled[PF_RECORD_TEXT];
     char message[2 * PF_RECORD_TEXT];
     /* Never negative, or PF_UNKNOWN. */
     int64_t pid;
@@ -53,7 +66,10 @@ struct pf_record {
     int64_t service_p50_us;
     int64_t service_p99_us;
     int64_t service_p999_us;
+    int64_t round, precopy_bytes, dirty_bytes_per_s, bandwidth_bytes_per_s;
+    int64_t expected_downtime_us, eta_ms, throttle_percent;
     int64_t downtime_us;
+    int64_t pause_us, scan_us, discard_us, state_us, resume_us;
     int64_t total_us;
 };
 
@@ -62,7 +78,8 @@ enum pf_field_kind {
     PF_FIELD_COUNT,
     PF_FIELD_BYTES,
     PF_FIELD_RATE,
-    PF_FIELD_TIME,   /* microseconds */
+    PF_FIELD_TIME, /* microseconds */
+    PF_FIELD_TIME_MS,
     PF_FIELD_HIDDEN, /* a number that is for programs */
 };
 
@@ -72,10 +89,14 @@ struct pf_field {
     enum pf_field_kind kind;
     size_t offset; /* in struct pf_record */
     size_t size;   /* of a text */
+    bool precopy;  /* means nothing where there was no round */
 };
 
 /* In the order in which `status` shows them; ends with {NULL}. */
 extern const struct pf_field pf_record_fields[];
+
+/* A number of a record: PF_UNKNOWN if it is missing, odd or negative. */
+int64_t pf_record_number(struct json_object *json);
 
 void pf_record_parse(struct json_object *json, struct pf_record *record);
 

@@ -8,10 +8,10 @@ set -u
 help_everywhere() {
     local command
     pf 0 help
-    for command in probe run receive migrate list status cancel help version; do
+    for command in probe run receive migrate list status set switch plot cancel help version; do
         has out "  $command "
     done
-    for command in probe run receive migrate list status cancel help version; do
+    for command in probe run receive migrate list status set switch plot cancel help version; do
         pf 0 "$command" --help
         has out "Usage: pageferry $command"
     done
@@ -42,6 +42,22 @@ usage_errors() {
     pf 2 status a --timeout soon
     pf 2 migrate heat
     pf 2 migrate heat tcp://h:1 more
+    pf 2 migrate heat tcp://h:1 --detach --record "$work/record"
+    has err "--record needs the migration's end"
+    pf 2 migrate heat tcp://h:1 --record "$work/missing/record"
+    has err "missing/record can't be written"
+    pf 2 set heat
+    has err "pageferry set NAME bandwidth=100M"
+    pf 2 set heat bandwidth
+    has err "\"bandwidth\" is no change"
+    pf 2 set heat =5
+    pf 2 set
+    pf 2 switch
+    pf 2 switch a b
+    pf 2 migrate heat tcp://h:1 --bandwidth 5
+    has err "option bandwidth can't be \"5\": give auto, or a size from 64K"
+    pf 2 migrate heat tcp://h:1 --mode sideways
+    has err "precopy or postcopy or hybrid or auto"
     pf 2 migrate heat "not an address"
     has err "not an address"
     lines err 1
@@ -155,6 +171,69 @@ migrate_a_job() {
     job fake underway
     pf 0 migrate fake tcp://127.0.0.1:7471 --detach
     has out "under way"
+    stop_jobs
+}
+
+# Rounds: in progress, in the summary, as a table, and each record in a file.
+rounds_of_a_job() {
+    job fake precopy
+    pf 0 migrate fake tcp://127.0.0.1:7471 --bandwidth 100M --downtime 20 --mode precopy \
+        --max-rounds 5 --compress lz4 --xbzrle on --pin stage --throttle auto --record "$work/record"
+    has out "fake: precopy  round 1  1.0 GiB left  1.2 GB/s  downtime 9.0 ms  ETA 1.5 s  throttled 20%"
+    has out "fake: 2 rounds of pre-copy, 1.0 GiB, tracked by pagemap-scan"
+    grep -qF '"options":{"mode":"precopy","downtime":"20","bandwidth":"100M","max-rounds":"5","pin":"stage","compress":"lz4","xbzrle":"on","throttle":"auto"}' \
+        "$work/fake.log" || fail "options of pre-copy: $(cat "$work/fake.log")"
+    grep -oE '"event":"[a-z]*"' "$work/record" | cut -d'"' -f4 | xargs >"$work/out"
+    has out "progress round progress done"
+    pf 0 migrate fake tcp://127.0.0.1:7471 --json --progress
+    lines out 4
+    pf 0 migrate fake tcp://127.0.0.1:7471 --json
+    lines out 1
+    stop_jobs
+    [ ! -w /dev/full ] || {
+        job fake precopy
+        pf 0 migrate fake tcp://127.0.0.1:7471 --record /dev/full
+        has err "/dev/full is not whole"
+        stop_jobs
+    }
+
+    job fake rounds
+    pf 0 status fake
+    has out "tracker                 soft-dirty"
+    has out "eta_ms                  1.5 s"
+    has out " round     to send       sent         in       left       link    dirtied   downtime  taken"
+    has out "     1     1.0 GiB    1.0 MiB     880 ms    4.0 MiB   1.2 GB/s  80.0 MB/s     9.0 ms   20 %"
+    has out "     2*    1.0 GiB"
+    has out "     -           -          -"
+    has out "     *  the job stood still"
+    stop_jobs
+    job fake status
+    pf 0 status fake
+    lacks out "round"
+    stop_jobs
+}
+
+steer_a_job() {
+    job fake busy
+    pf 0 set fake bandwidth=auto throttle-max=50 note=a=b
+    has out "fake: bandwidth is auto, throttle-max is 50, note is a=b from now on"
+    grep -qF '{"command":"set","options":{"bandwidth":"auto","throttle-max":"50","note":"a=b"}}' \
+        "$work/fake.log" || fail "the request to set: $(cat "$work/fake.log")"
+    pf 0 set fake downtime=5 --json
+    lines out 1
+    pf 0 switch fake
+    has out "goes to post-copy"
+    grep -qF '{"command":"switch"}' "$work/fake.log" || fail "the request to switch"
+    stop_jobs
+    job fake idle
+    pf 0 set fake slots=9
+    has out "fake: slots is 9 for the next migration"
+    stop_jobs
+    job fake refusal
+    pf 1 set fake slots=9
+    has err "option slots can't change"
+    lines out 0
+    pf 1 switch fake
     stop_jobs
 }
 
@@ -315,6 +394,8 @@ run_sets_the_environment
 receive_sets_the_environment
 status_of_a_job
 migrate_a_job
+rounds_of_a_job
+steer_a_job
 progress_bar
 cancel_a_job
 nonsense

@@ -48,6 +48,17 @@ completes run --slots 1 : ""
 completes bench "" : bulk fault fetch place prefetch raw scan xbzrle
 completes bench raw "" : ""
 completes bench --wait sleep b : bulk
+completes swi : switch
+completes switch g : gups
+completes set g : gups
+completes set heat band : bandwidth=
+completes set heat thr : throttle= throttle-initial= throttle-max= throttle-step=
+completes set heat mode = : auto hybrid postcopy precopy
+completes set heat mode = hy : hybrid
+completes set heat mode = hybrid down : downtime=
+completes set heat bandwidth = : auto
+completes set heat downtime = 5 : ""
+completes set --js : --json
 completes help can : cancel
 touch "$work/record.json"
 completes plot "$work/rec" : "$work/record.json"

@@ -20,6 +20,18 @@
     "\"remaining_bytes\":" left ",\"bytes_per_second\":1200000000,\"faults\":1234,"                \
     "\"service_p50_us\":17,\"service_p99_us\":43"
 
+#define PRECOPY(round, left)                                                                       \
+    "\"role\":\"source\",\"state\":\"precopy\",\"total_bytes\":1073741824,\"remaining_"            \
+    "bytes\":" left ",\"round\":" round                                                            \
+    ",\"dirty_bytes_per_s\":80000000,\"bandwidth_bytes_per_s\":1200000000,"                        \
+    "\"expected_downtime_us\":9000,\"eta_ms\":1500,\"throttle_percent\":20"
+#define ROUND(number, paused)                                                                      \
+    "\"number\":" number ",\"paused\":" paused                                                     \
+    ",\"began_us\":1000,\"duration_us\":880000,\"collect_us\":90,\"dirty_bytes\":1073741824,"      \
+    "\"sent_bytes\":1048576,\"zero_pages\":7,\"remaining_bytes\":4194304,"                         \
+    "\"bandwidth_bytes_per_s\":1200000000,\"dirty_bytes_per_s\":80000000,"                         \
+    "\"expected_downtime_us\":9000,\"throttle_percent\":20"
+
 struct behaviour {
     const char *name;
     const char *answer; /* to every request, then the connection is kept open */
@@ -34,6 +46,21 @@ static const struct behaviour behaviours[] = {
                  "\"faults\":2345,\"service_p50_us\":17,\"service_p99_us\":43,"
                  "\"service_p999_us\":99,\"downtime_us\":3100,\"total_us\":430000,"
                  "\"normal_pages\":262000,\"zero_pages\":144,\"bytes_per_second\":2400000000"),
+     false},
+    {"precopy",
+     RECORD("progress", PRECOPY("1", "1073741824")) RECORD("round", ROUND("1", "false"))
+         RECORD("progress", PRECOPY("2", "4194304"))
+             RECORD("done", "\"state\":\"complete\",\"total_bytes\":1073741824,\"round\":2,"
+                            "\"precopy_bytes\":1077936128,\"tracker\":\"pagemap-scan\","
+                            "\"rounds\":[{" ROUND("1", "false") "},{" ROUND("2", "true") "},{}]"),
+     false},
+    {"rounds",
+     RECORD("status", PRECOPY("2", "4194304") ",\"tracker\":\"soft-dirty\",\"rounds\":[{" ROUND(
+                          "1", "false") "},{" ROUND("2", "true") "},{},7]"),
+     false},
+    {"idle", RECORD("done", "\"state\":\"running\""), false},
+    {"busy", RECORD("done", "\"state\":\"precopy\""), false},
+    {"refusal", RECORD("error", "\"message\":\"option slots can't change\",\"code\":16,\"exit\":1"),
      false},
     {"underway", RECORD("progress", AMOUNTS("1073741824")), false},
     {"lost",

@@ -137,18 +137,69 @@ static void bar(void)
     }
 }
 
+static struct pf_record in_round(void)
+{
+    return parse("{\"event\":\"progress\",\"name\":\"heat\",\"state\":\"precopy\","
+                 "\"total_bytes\":2147483648,\"remaining_bytes\":1073741824,\"round\":2,"
+                 "\"dirty_bytes_per_s\":80000000,\"bandwidth_bytes_per_s\":1200000000,"
+                 "\"expected_downtime_us\":9000,\"eta_ms\":1500,\"throttle_percent\":30}");
+}
+
+static void bar_of_a_round(void)
+{
+    struct pf_record r = in_round();
+    char line[512];
+    pf_progress_bar(&r, 160, line, sizeof line);
+    CU_ASSERT_STRING_EQUAL(line,
+                           "heat precopy [###############...............]  round 2  1.0 GiB left"
+                           "  1.2 GB/s  dirty 80.0 MB/s  downtime 9.0 ms  ETA 1.5 s"
+                           "  throttled 30%");
+    for (unsigned columns = 1; columns < 200; columns++) {
+        pf_progress_bar(&r, columns, line, sizeof line);
+        CU_ASSERT_TRUE(strlen(line) < columns);
+    }
+    /* What can't be said yet is left out. */
+    r = parse("{\"name\":\"heat\",\"state\":\"precopy\",\"round\":1,\"eta_ms\":999999999}");
+    pf_progress_bar(&r, 160, line, sizeof line);
+    CU_ASSERT_STRING_EQUAL(line, "heat precopy  round 1");
+}
+
+static void rounds(void)
+{
+    struct pf_record r = parse("{\"event\":\"round\",\"number\":3,\"paused\":true,"
+                               "\"sent_bytes\":4096,\"rounds\":[{},{}],\"dirty_bytes\":-1}");
+    CU_ASSERT_EQUAL(r.event, PF_EVENT_ROUND);
+    CU_ASSERT_EQUAL_FATAL(r.rounds.count, 1);
+    CU_ASSERT_EQUAL(r.rounds.list[0].number, 3);
+    CU_ASSERT_EQUAL(r.rounds.list[0].sent_bytes, 4096);
+    CU_ASSERT_EQUAL(r.rounds.list[0].dirty_bytes, PF_UNKNOWN);
+    CU_ASSERT_TRUE(r.rounds.list[0].paused);
+    CU_ASSERT_EQUAL(parse("{\"rounds\":{\"number\":1}}").rounds.count, 0);
+
+    /* Of more than there is room for, the last ones. */
+    char text[4096] = "{\"rounds\":[0";
+    for (int i = 1; i <= 100; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), ",{\"number\":%d}", i);
+    strcat(text, "]}");
+    r = parse(text);
+    CU_ASSERT_EQUAL_FATAL(r.rounds.count, PF_ROUNDS_MAX);
+    CU_ASSERT_EQUAL(r.rounds.list[0].number, 37);
+    CU_ASSERT_EQUAL(r.rounds.list[PF_ROUNDS_MAX - 1].number, 100);
+}
+
 /* Whatever a job claims: never more than 100 %, never an overflow. */
 static void absurd_bars(void)
 {
     static const int64_t values[] = {PF_UNKNOWN, 0, 1, INT64_MAX / 2, INT64_MAX};
     enum { COUNT = sizeof values / sizeof values[0] };
     for (unsigned i = 0; i < COUNT * COUNT * COUNT; i++) {
-        struct pf_record r = half_way();
+        struct pf_record r = i % 2 ? half_way() : in_round();
         char line[512];
+        r.eta_ms = r.expected_downtime_us = r.round = values[i / COUNT / COUNT];
         r.total_bytes = values[i % COUNT];
         r.remaining_bytes = values[i / COUNT % COUNT];
         r.bytes_per_second = values[i / COUNT / COUNT];
-        memset(r.state, 'y', sizeof r.state - 1);
+        memset(r.name, 'y', sizeof r.name - 1);
         pf_progress_bar(&r, 80, line, sizeof line);
         CU_ASSERT_TRUE(strlen(line) < 80);
         pf_progress_bar(&r, 65535, line, sizeof line);
@@ -165,6 +216,8 @@ int main(int argc, char **argv)
         {"exit statuses", exit_statuses},
         {"quantities", quantities},
         {"bar", bar},
+        {"bar of a round", bar_of_a_round},
+        {"rounds", rounds},
         {"absurd bars", absurd_bars},
         {"rails", rails},
         {NULL, NULL},
