@@ -42,6 +42,8 @@ int pf_bench_place(const struct pf_bench *bench, struct pf_report *report, struc
 int pf_bench_scan(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 /* Differences of pages: likewise. */
 int pf_bench_xbzrle(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+/* Compression of pages. */
+int pf_bench_compress(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 /* Each returns 0, or -errno and the sentence; nothing waits without end. */
 int pf_bench_raw(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);

@@ -40,6 +40,7 @@ static const struct measurement measurements[] = {
     {"bulk", pf_bench_bulk, false},         {"place", pf_bench_place, true},
     {"prefetch", pf_bench_prefetch, false}, {"fetch", pf_bench_fetch, false},
     {"scan", pf_bench_scan, true},          {"xbzrle", pf_bench_xbzrle, true},
+    {"compress", pf_bench_compress, true},
 };
 
 enum { MEASUREMENTS = sizeof measurements / sizeof measurements[0], NAMES_MAX = 16 * MEASUREMENTS };
@@ -318,8 +319,8 @@ int pf_command_bench(int argc, char **argv)
             "Measure a transport (raw), the latency of page faults over it (fault) or the rate "
             "of the background stream (bulk), or what sending neighbours unasked saves (prefetch), "
             "between two processes of this host that the command starts itself; or, without any "
-            "transport, the placement of a page (place), the search for zero pages (scan) or "
-            "differences of pages (xbzrle).",
+            "transport, the placement of a page (place), the search for zero pages (scan), "
+            "differences of pages (xbzrle) or their compression (compress).",
         .children = args.engine.child,
     };
     argp_parse(&argp, argc, argv, 0, NULL, &args);

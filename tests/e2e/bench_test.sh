@@ -93,6 +93,22 @@ xbzrle() {
     done
 }
 
+compress() {
+    local library content
+    pf 0 bench compress --quick --size 1 --json
+    lines out 1
+    lines err 0
+    for library in zstd lz4; do
+        [ -n "$(value ${library}_1_text_ratio)" ] || continue # not built in
+        for content in text numbers; do
+            numbers ${library}_1_${content}_GBps ${library}_1_${content}_pool_GBps \
+                ${library}_1_${content}_back_GBps ${library}_1_${content}_ratio
+        done
+        numbers ${library}_1_noise_GBps
+        near 1 "$(value ${library}_1_noise_ratio)"
+    done
+}
+
 crowd() {
     pf 0 bench fault --transport tcp --quick --json --threads 16 --size 1
     described spin
@@ -217,6 +233,7 @@ huge
 place
 scan
 xbzrle
+compress
 stray_environment
 for_people
 bad_input
