@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Clients that map the memory of the job, and what becomes of their mappings. */
 #include "tests/e2e/clients_stand.h"
+#include "tests/huge.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,23 +38,10 @@ static void client_that_waits_is_served_when_the_job_comes(void)
 }
 
 /* The source's pages and those of the job and its client: twice the region. */
-static bool enough_huge_pages(void)
-{
-    char line[128];
-    size_t free = 0;
-    FILE *file = fopen("/proc/meminfo", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "HugePages_Free: %zu", &free) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return free >= 4 * (size_t)STAND_HUGE_PAGES;
-}
-
 static void huge_pages_are_watched(void)
 {
-    if (!enough_huge_pages()) {
-        printf("not tested: needs %d free huge pages (vm.nr_hugepages) ... ", 4 * STAND_HUGE_PAGES);
+    if (!huge_2m(4 * STAND_HUGE_PAGES)) {
+        printf("skipped: no huge pages to be had ... ");
         return;
     }
     waiting_client_is_served(FERRY_PAGE_2M, by_continue);

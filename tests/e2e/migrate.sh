@@ -19,6 +19,7 @@ work=$(mktemp -d /tmp/pf-migrate-XXXXXX)
 # Not below $work: another host has no such directory.
 export PAGEFERRY_RUNTIME_DIR=$work-run
 source_pid='' destination_pid=''
+pool=/sys/kernel/mm/hugepages/hugepages-2048kB raised=0
 hold=(--hold-at "${HOLD_AT:-100}")
 [ -z "${LIVE:-}" ] || hold=()
 read -ra on_destination <<<"${ON_DESTINATION:-}"
@@ -29,6 +30,7 @@ clean_up() {
         kill "$pid" 2>/dev/null || true
     done
     rm -rf "$work" "$PAGEFERRY_RUNTIME_DIR"
+    [ "$raised" -le 0 ] || echo $(($(cat $pool/nr_hugepages) - raised)) >$pool/nr_hugepages
 }
 trap clean_up EXIT
 
@@ -38,12 +40,13 @@ fail() {
     exit 1
 }
 
-# Huge pages for the two sides: from the pool, which is made larger where that is allowed.
+# Huge pages for the two sides: from the pool, which is made larger meanwhile where that is allowed.
 if [ -n "${HUGE_2M:-}" ]; then
-    pool=/sys/kernel/mm/hugepages/hugepages-2048kB
     left() { echo $(($(cat $pool/free_hugepages) - $(cat $pool/resv_hugepages))); }
     if [ "$(left)" -lt "$HUGE_2M" ]; then
+        before=$(cat $pool/nr_hugepages)
         echo $(($(cat $pool/nr_hugepages) + HUGE_2M - $(left))) >$pool/nr_hugepages || true
+        raised=$(($(cat $pool/nr_hugepages) - before))
     fi 2>"$work/pool.err"
     if [ "$(left)" -lt "$HUGE_2M" ]; then
         echo "skipped: $HUGE_2M huge pages of 2 MiB are needed, $(left) are free"

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct pf_regions *fresh(void)
@@ -136,6 +137,30 @@ static void maps_huge_pages(void)
         CU_ASSERT_EQUAL(found.page_shift, shared ? PF_PAGE_SHIFT : 21);
     }
     finish(regions);
+}
+
+/* What a test has raised the pool by is gone with it. */
+static void pool_is_left_as_it_was(void)
+{
+    long before = huge_count(2048, "nr");
+    long wanted = huge_free(2048) + 1;
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        bool raised = huge_2m(wanted);
+        if (fork() == 0)
+            exit(0); /* nothing to put back */
+        wait(NULL);
+        exit(!raised ? 77 : huge_count(2048, "nr") == before);
+    }
+    CU_ASSERT_EQUAL_FATAL(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        printf("skipped: no huge pages to be had ... ");
+        return;
+    }
+    CU_ASSERT_EQUAL(status, 0);
+    CU_ASSERT_EQUAL(huge_count(2048, "nr"), before);
 }
 
 /* The line says how many are needed, how many there are, and what helps. */
@@ -285,6 +310,7 @@ int main(int argc, char **argv)
         {"refuses_overlaps", refuses_overlaps},
         {"finds_by_name", finds_by_name},
         {"maps_huge_pages", maps_huge_pages},
+        {"pool_is_left_as_it_was", pool_is_left_as_it_was},
         {"small_pool_is_named", small_pool_is_named},
         {"mixed_pages_are_refused", mixed_pages_are_refused},
         {"takes_only_the_file_that_is_mapped", takes_only_the_file_that_is_mapped},
