@@ -263,7 +263,7 @@ static void zapped_pages_come_back(void)
     take_down(stand);
 }
 
-enum { ROUNDS = 300 };
+enum { ROUNDS = 1000 };
 
 struct zapper {
     struct stand *stand;
@@ -273,8 +273,10 @@ struct zapper {
 static void *zap(void *arg)
 {
     struct zapper *zapper = arg;
-    while (!atomic_load(&zapper->stop))
+    while (!atomic_load(&zapper->stop)) {
         madvise(zapper->stand->region->addr, zapper->stand->region->bytes, MADV_DONTNEED);
+        sched_yield(); /* no page can be placed in the middle of it */
+    }
     return NULL;
 }
 
