@@ -73,10 +73,11 @@ int pf_command_plot(int argc, char **argv)
         .options = rows,
         .parser = parse,
         .args_doc = "RECORD.json",
-        .doc = "Draw how long faults blocked the job's threads, from the records that `pageferry "
-               "migrate --json` or `pageferry status --json` printed; - is standard input. With "
-               "those of `migrate --json --progress` also how the memory came over time. "
-               "gnuplot draws it.",
+        .doc =
+            "Draw what the rounds of pre-copy did and how long faults blocked the job's threads, "
+            "from the records that `pageferry migrate --record` wrote, or that `pageferry status "
+            "--json` printed; - is standard input. With all records of a migration also how the "
+            "memory came over time. gnuplot draws it.",
     };
     struct plot_args args = {.record = NULL};
     struct pf_why why = {""};

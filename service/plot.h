@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * `pageferry plot`: what a migration's records say about its faults, as a picture. plot_read.c
- * takes the records in, plot_recipe.c writes the recipe for gnuplot, plot_draw.c has it drawn.
+ * `pageferry plot`: what a migration's records say about its rounds and its faults, as a picture.
+ * plot_read.c takes the records in, plot_recipe.c writes the recipe for gnuplot (plot_rounds.c its
+ * panels of rounds, plot_page.c what all panels share), plot_draw.c has it drawn.
  */
 #ifndef PF_SERVICE_PLOT_H
 #define PF_SERVICE_PLOT_H
@@ -13,6 +14,7 @@
 #include <stdio.h>
 
 enum { PF_PLOT_BUCKETS_MAX = 512, PF_PLOT_THREADS_MAX = 512, PF_PLOT_POINTS_MAX = 4096 };
+enum { PF_PLOT_ROUNDS_MAX = 4096 };
 
 struct pf_plot_bucket {
     double from_us, to_us, count;
@@ -28,6 +30,15 @@ struct pf_plot_point {
     double seconds, bytes;
 };
 
+/* A round of pre-copy; rates in bytes per second. */
+struct pf_plot_round {
+    double from_s, to_s;
+    double link, dirtied;
+    double dirty_bytes, left_bytes; /* at its beginning and its end */
+    int64_t number;
+    int throttle; /* percent */
+};
+
 struct pf_plot {
     struct pf_record record;      /* the last one */
     char name[64], transport[32]; /* of it, safe inside gnuplot's quotes, as the threads' labels */
@@ -39,6 +50,10 @@ struct pf_plot {
     double all_us; /* all were blocked at once */
     struct pf_plot_point points[PF_PLOT_POINTS_MAX];
     unsigned point_count;
+    struct pf_plot_point left[PF_PLOT_POINTS_MAX]; /* yet to be sent, or sent again */
+    unsigned left_count;
+    struct pf_plot_round rounds[PF_PLOT_ROUNDS_MAX]; /* by their numbers */
+    unsigned round_count;
     double switch_s; /* when the job went on at the destination; 0: not known */
 };
 

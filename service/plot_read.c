@@ -165,11 +165,61 @@ static void take_point(struct pf_plot *plot, struct json_object *json)
         return;
     bool runs = strcmp(record->state, "postcopy") == 0 || strcmp(record->state, "complete") == 0;
     bool at_switch = runs && !plot->switch_s;
-    if (at_switch)
+    if (at_switch && record->event == PF_EVENT_PROGRESS)
         plot->switch_s = seconds;
     struct pf_plot_point point = {seconds, (double)record->received_bytes};
     if (plot->point_count < PF_PLOT_POINTS_MAX && (at_switch || is_news(plot, &point)))
         plot->points[plot->point_count++] = point;
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
+
+static double known(int64_t number)
+{
+    return number > 0 ? (double)number : 0;
+}
+
+/* A round may be told twice: when it ended, and in the last record. */
+static void take_round(struct pf_plot *plot, const struct pf_round *told)
+{
+    int64_t last = plot->round_count ? plot->rounds[plot->round_count - 1].number : 0;
+    if (told->number <= last || told->began_us == PF_UNKNOWN || told->duration_us == PF_UNKNOWN ||
+        plot->round_count == PF_PLOT_ROUNDS_MAX)
+        return;
+    double from_s = known(told->began_us) / 1e6;
+    plot->rounds[plot->round_count++] = (struct pf_plot_round){
+        .from_s = from_s,
+        .to_s = from_s + known(told->duration_us) / 1e6,
+        .link = known(told->bandwidth_bytes_per_s),
+        .dirtied = known(told->dirty_bytes_per_s),
+        .dirty_bytes = known(told->dirty_bytes),
+        .left_bytes = known(told->remaining_bytes),
+        .number = told->number,
+        .throttle = told->throttle_percent < 100 ? (int)known(told->throttle_percent) : 100,
+    };
+}
+
+static void take_rounds(struct pf_plot *plot, const struct pf_rounds *rounds)
+{
+    for (unsigned i = 0; i < rounds->count; i++)
+        take_round(plot, &rounds->list[i]);
+}
+
+/* Before there is a phase that moves memory, nothing is left because nothing was looked at. */
+static void take_left(struct pf_plot *plot, struct json_object *json)
+{
+    static const char *const moving[] = {"precopy", "discard", "listening", "postcopy", "complete"};
+    const struct pf_record *record = &plot->record;
+    double seconds = record->event == PF_EVENT_DONE ? known(record->total_us) / 1e6
+                                                    : number_of(json, "elapsed_us") / 1e6;
+    bool moves = false;
+    for (size_t i = 0; i < sizeof moving / sizeof moving[0]; i++)
+        moves = moves || strcmp(record->state, moving[i]) == 0;
+    if (!moves || seconds <= 0 || record->remaining_bytes < 0 ||
+        plot->left_count == PF_PLOT_POINTS_MAX)
+        return;
+    plot->left[plot->left_count++] =
+        (struct pf_plot_point){seconds, (double)record->remaining_bytes};
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -198,7 +248,12 @@ static int take_record(struct pf_plot *plot, struct json_object *json, const cha
 {
     if (!json_object_is_type(json, json_type_object))
         return pf_why(why, -EINVAL, "%s: record %u is no JSON object", name, line);
-    pf_record_parse(json, &plot->record);
+    struct pf_record record;
+    pf_record_parse(json, &record);
+    take_rounds(plot, &record.rounds);
+    if (record.event == PF_EVENT_ROUND)
+        return 0;
+    plot->record = record;
     if (plot->record.event == PF_EVENT_OTHER)
         return pf_why(why, -EINVAL,
                       "%s: record %u has no \"event\" that a job reports: give what `pageferry "
@@ -207,6 +262,7 @@ static int take_record(struct pf_plot *plot, struct json_object *json, const cha
     copy_plain(plot->name, sizeof plot->name, plot->record.name);
     copy_plain(plot->transport, sizeof plot->transport, plot->record.transport);
     take_point(plot, json);
+    take_left(plot, json);
     if (plot->record.event == PF_EVENT_PROGRESS)
         return 0;
     size_t broken = take_latency(plot, json);
@@ -253,12 +309,12 @@ static int judge(const struct pf_plot *plot, const char *name, struct pf_why *wh
     if (plot->record.event == PF_EVENT_ERROR)
         return pf_why(why, -EINVAL, "%s: the migration failed: %s", name,
                       plot->record.message[0] ? plot->record.message : "the job gave no reason");
-    if (plot->bucket_count || plot->thread_count || plot->point_count > 1)
+    if (plot->bucket_count || plot->thread_count || plot->point_count > 1 || plot->round_count)
         return 0;
     return pf_why(
         why, -EINVAL,
-        "%s tells of no fault: give the last record of a migration that had some, from "
-        "`pageferry migrate --json`, or from `pageferry status --json` at the destination",
+        "%s tells of no fault and of no round: give the last record of a migration that had some, "
+        "from `pageferry migrate --json`, or from `pageferry status --json`",
         name);
 }
 

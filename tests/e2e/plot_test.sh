@@ -91,6 +91,34 @@ check_pictures() {
     shows recipe.svg "half within"
 }
 
+# Rounds as `migrate --record` has them: when each ended, and again in the last record.
+rounds_drawn() {
+    local number round rounds=''
+    : >"$work/rounds.json"
+    for number in 1 2 3; do
+        round="\"number\":$number,\"paused\":false,\"began_us\":${number}00000,\"duration_us\":90000"
+        round+=",\"dirty_bytes\":9000000,\"sent_bytes\":9000000,\"remaining_bytes\":400000"
+        round+=",\"bandwidth_bytes_per_s\":1250000000,\"dirty_bytes_per_s\":80000000,\"throttle_percent\":30"
+        rounds+="${rounds:+,}{$round}"
+        printf '%s\n' "{\"event\":\"progress\",\"state\":\"precopy\",\"elapsed_us\":${number}50000,\"remaining_bytes\":4500000}" \
+            "{\"event\":\"round\",$round}" >>"$work/rounds.json"
+    done
+    printf '{"event":"done","name":"r","transport":"tcp","state":"complete","round":3,"precopy_bytes":27000000,"total_us":500000,"remaining_bytes":0,"received_bytes":0,"rounds":[%s]}\n' \
+        "$rounds" | tee "$work/rounds-last.json" >>"$work/rounds.json"
+    for number in rounds rounds-last; do
+        pf 0 plot "$work/$number.json" -o "$work/$number.svg"
+        shows "$number.svg" "25.7 MiB sent in 3 rounds"
+        shows "$number.svg" "round by round  (3 in all)"
+        shows "$number.svg" "the link carries, in the end 1.2 GB/s"
+        shows "$number.svg" "the job writes, in the end 80.0 MB/s"
+        shows "$number.svg" "slowed down by up to 30 %"
+        shows "$number.svg" "Memory left to send"
+    done
+    pf 0 plot "$work/rounds.json" -o "$work/rounds.gp"
+    [ "$(sed -n '/^\$rates/,/^EOD/p' "$work/rounds.gp" | wc -l)" = 8 ] || fail "a round drawn twice"
+    [ "$(sed -n '/^\$left/,/^EOD/p' "$work/rounds.gp" | wc -l)" = 6 ] || fail "what was left"
+}
+
 # complains WORDS TEXT...: a file of that text is refused, and no picture is left.
 complains() {
     local words=$1
@@ -108,6 +136,8 @@ bad_records() {
     complains "record 2 is not JSON: it ends too early" '{"event":"progress"}' '{"event":"done",'
     complains "record 1 is no JSON object" '[1,2]'
     complains "no \"event\" that a job reports" '{"result":1}'
+    complains "tells of no fault" '{"event":"round","number":-1}' \
+        '{"event":"done","rounds":[{"number":1},{"number":0,"began_us":1,"duration_us":1},7]}'
     complains "tells of no fault" '{"event":"status","latency":{"buckets":[[0,1,5]]},"threads":[]}'
     local good='[[1,2,5],[2,3,1]' thread='{"blocked_us":3}' row
     for row in '["x"]' 7 '[3,4]' '[4,3,1]' '[3,4,0]' '[3,"4",1]' null; do
@@ -165,5 +195,6 @@ if ! command -v gnuplot >/dev/null || ! command -v xmllint >/dev/null; then
     finish
 fi
 check_pictures
+rounds_drawn
 names_stay_names
 finish
