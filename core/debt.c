@@ -3,7 +3,7 @@
 
 /* Of one step, and in hand: more is a process that was stopped, or a clock that jumped. */
 static const int64_t ran_most_ns = 3600ll * 1000000000;
-static const int64_t in_hand_ns = 100 * 1000000;
+static const int64_t in_hand_ns = 100ll * 1000000;
 
 static uint64_t bounded(unsigned percent)
 {
