@@ -30,7 +30,6 @@ struct pf_tracked {
     int fd;                    /* of the region's file on tmpfs, for finding data; else -1 */
     bool registered;           /* with the userfaultfd; never if the region is sent late */
     bool thp;                  /* transparent huge pages are to be switched on again */
-    struct pf_pageset split;   /* soft-dirty: where they have been split */
 };
 
 struct pf_tracker {
@@ -59,20 +58,29 @@ struct pf_tracker_ops {
     const char *name;
     bool needs_pause;
     uint64_t features; /* of userfaultfd that it can't do without */
-    int (*open)(struct pf_tracker *tracker, struct pf_why *why);
+    /* The regions are open; the job may run. */
+    int (*begin)(struct pf_tracker *tracker, struct pf_why *why);
     /* Add the pages of a run with content that are not watched; watch them. With the lock held. */
     int (*take)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                 struct pf_pageset *dirty);
-    /* Add the pages of a run that have content and are watched. */
-    int (*look)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+    /*
+     * Add the pages of a run that are watched: those that are mapped only, or also what is swapped
+     * out or was mapped once.
+     */
+    int (*look)(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
                 struct pf_pageset *watched);
     /* Watch pages that are in the file but not mapped. */
     int (*watch)(struct pf_tracker *tracker, unsigned region, struct pf_run run);
 };
 
 extern const struct pf_tracker_ops pf_tracker_pagemap_scan;
+extern const struct pf_tracker_ops pf_tracker_soft_dirty;
+extern const struct pf_tracker_ops pf_tracker_write_protect;
 
 /* ---- what back ends share -------------------------------------------------------------------- */
+
+/* Move the members of a range from one set to another. */
+void pf_tracker_move(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to);
 
 /* Write-protect pages, reading messages for as long as one is in the way. With the lock held. */
 int pf_tracker_protect(struct pf_tracker *tracker, unsigned region, struct pf_run run);

@@ -36,20 +36,20 @@ static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
     return find_written(tracker, region, run, PF_SCAN_CHECK | PF_SCAN_PROTECT, dirty);
 }
 
-static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
                 struct pf_pageset *watched)
 {
-    static const struct pf_scan_query protected = {
+    const struct pf_scan_query protected = {
         .flags = PF_SCAN_CHECK,
         .inverted = PF_SCAN_WRITTEN,
         .all = PF_SCAN_WRITTEN,
-        .any = PF_SCAN_PRESENT | PF_SCAN_SWAPPED,
+        .any = PF_SCAN_PRESENT | (mapped ? 0 : PF_SCAN_SWAPPED),
     };
     return pf_pagemap_scan(tracker->pagemap_fd, tracker->list[region].region, run, &protected,
                            watched);
 }
 
-static int open_scan(struct pf_tracker *tracker, struct pf_why *why)
+static int begin(struct pf_tracker *tracker, struct pf_why *why)
 {
     (void)tracker;
     (void)why;
@@ -59,7 +59,7 @@ static int open_scan(struct pf_tracker *tracker, struct pf_why *why)
 const struct pf_tracker_ops pf_tracker_pagemap_scan = {
     .name = "pagemap-scan",
     .features = PF_UFFD_WP_ASYNC,
-    .open = open_scan,
+    .begin = begin,
     .take = take,
     .look = look,
     .watch = pf_tracker_protect,

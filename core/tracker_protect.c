@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Synchronous write-protection by userfaultfd, for kernels before 6.7: who writes to a protected
+ * page waits until the tracker's thread has lifted the protection (core/tracker_events.c).
+ */
+#include "core/tracker_ops.h"
+
+static bool entry_unprotected(uint64_t entry)
+{
+    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && !(entry & PF_ENTRY_PROTECTED);
+}
+
+static bool entry_protected(uint64_t entry)
+{
+    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && entry & PF_ENTRY_PROTECTED;
+}
+
+static bool entry_mapped(uint64_t entry)
+{
+    return entry & PF_ENTRY_PRESENT && entry & PF_ENTRY_PROTECTED;
+}
+
+static int look_for_unprotected(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                                struct pf_pageset *found)
+{
+    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run,
+                           entry_unprotected, found);
+}
+
+static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                struct pf_pageset *dirty)
+{
+    return pf_tracker_take_by(tracker, region, run, dirty, look_for_unprotected);
+}
+
+static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
+                struct pf_pageset *watched)
+{
+    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run,
+                           mapped ? entry_mapped : entry_protected, watched);
+}
+
+static int begin(struct pf_tracker *tracker, struct pf_why *why)
+{
+    (void)tracker;
+    (void)why;
+    return 0;
+}
+
+const struct pf_tracker_ops pf_tracker_write_protect = {
+    .name = "write-protect",
+    .begin = begin,
+    .take = take,
+    .look = look,
+    .watch = pf_tracker_protect,
+};

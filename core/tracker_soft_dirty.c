@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Soft-dirty bits (Documentation/admin-guide/mm/soft-dirty.rst). They are cleared for the whole
+ * process at once, and not in one step with reading them: so the job stands still, and before
+ * clearing what the other regions have is kept for their turn. The kernel leaves the bits of pinned
+ * private pages as they are: these are dirty each time.
+ */
+#include "core/backing.h"
+#include "core/populated.h"
+#include "core/tracker_ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool entry_written(uint64_t entry)
+{
+    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && entry & PF_ENTRY_SOFT_DIRTY;
+}
+
+static bool entry_clean(uint64_t entry)
+{
+    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && !(entry & PF_ENTRY_SOFT_DIRTY);
+}
+
+static bool entry_mapped(uint64_t entry)
+{
+    return entry & PF_ENTRY_PRESENT && !(entry & PF_ENTRY_SOFT_DIRTY);
+}
+
+/*
+ * A transparent huge page has one bit. The kernel splits it when told to lift a protection from a
+ * part of it, whether or not there is any.
+ */
+static int split_huge_pages(struct pf_tracker *tracker, struct pf_tracked *tracked)
+{
+    const size_t huge = (size_t)1 << 21;
+    uintptr_t start = (uintptr_t)tracked->region->addr;
+    uintptr_t end = start + tracked->region->bytes;
+    int error = 0;
+    for (uintptr_t at = (start + huge - 1) & ~(huge - 1); at + huge <= end && !error; at += huge)
+        do
+            error = pf_uffd_protect(&tracker->uffd, (void *)at, PF_PAGE_SIZE, false);
+        while (error == -EAGAIN);
+    return error;
+}
+
+static int begin_region(struct pf_tracker *tracker, struct pf_tracked *tracked, struct pf_why *why)
+{
+    const struct pf_region *region = tracked->region;
+    if (pf_region_huge(region))
+        return pf_why(why, -ENOTSUP,
+                      "region \"%s\" has pages of %s, and the kernel has no soft-dirty bits for "
+                      "these: choose another tracker",
+                      region->name, pf_page_size_name(region->page_shift));
+    int error = tracked->thp ? split_huge_pages(tracker, tracked) : 0;
+    if (error)
+        return pf_why(why, error, "the huge pages of region \"%s\" can't be split: %s",
+                      region->name, strerror(-error));
+    /* The bits may have been cleared before this began. */
+    return pf_populated_scan(region, &tracked->due, why);
+}
+
+static int begin(struct pf_tracker *tracker, struct pf_why *why)
+{
+    int error = 0;
+    tracker->clear_fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (tracker->clear_fd < 0)
+        return pf_why(why, -errno, "cannot open /proc/self/clear_refs: %s", strerror(errno));
+    for (unsigned i = 0; i < tracker->count && !error; i++)
+        if (tracker->list[i].registered)
+            error = begin_region(tracker, &tracker->list[i], why);
+    return error;
+}
+
+static int look_for_written(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                            struct pf_pageset *found)
+{
+    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run, entry_written,
+                           found);
+}
+
+static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                struct pf_pageset *dirty)
+{
+    size_t before = pf_pageset_count(&tracker->list[region].due);
+    int error = look_for_written(tracker, region, run, &tracker->list[region].due);
+    if (error || pf_pageset_count(&tracker->list[region].due) == before)
+        return error;
+    for (unsigned i = 0; i < tracker->count && !error; i++) {
+        struct pf_tracked *tracked = &tracker->list[i];
+        struct pf_run all = {0, pf_region_pages(tracked->region)};
+        if (tracked->registered)
+            error = look_for_written(tracker, i, all, &tracked->due);
+    }
+    if (!error && write(tracker->clear_fd, "4", 1) != 1)
+        error = -errno;
+    pf_tracker_move(&tracker->list[region].due, run, dirty);
+    return error;
+}
+
+static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
+                struct pf_pageset *watched)
+{
+    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run,
+                           mapped ? entry_mapped : entry_clean, watched);
+}
+
+/* Once it is mapped it's watched, and who sends it maps it. */
+static int watch(struct pf_tracker *tracker, unsigned region, struct pf_run run)
+{
+    (void)tracker;
+    (void)region;
+    (void)run;
+    return 0;
+}
+
+const struct pf_tracker_ops pf_tracker_soft_dirty = {
+    .name = "soft-dirty",
+    .needs_pause = true,
+    .begin = begin,
+    .take = take,
+    .look = look,
+    .watch = watch,
+};
