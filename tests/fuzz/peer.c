@@ -9,16 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum {
-    PATIENCE_S = 3,
-    HEAR_NS = 300000000,
-    CONTROL_SEND = 20000, /* larger than any receive, for messages that are too long */
-    SENDS_AT = 2 * PEER_RECEIVES * PEER_MESSAGE,
-    SLOTS_AT = (SENDS_AT + PEER_SENDS * CONTROL_SEND + 4095) / 4096 * 4096,
-    STAGES_AT = SLOTS_AT + PEER_SLOTS * RIG_PAGE,
-    TRAYS_AT = STAGES_AT + PEER_STAGES * PEER_STAGE,
-    MEMORY = TRAYS_AT + PEER_TRAYS * PEER_STAGE,
-};
+enum { HEAR_NS = 300000000 };
 
 /* ---- operations
  * ----------------------------------------------------------------------------------- */
@@ -27,6 +18,14 @@ static int post_receive(struct peer_op *receive, struct pf_port *port)
 {
     struct pf_sge sge = {receive->peer->mr, receive->bytes, PEER_MESSAGE};
     return pf_recv(port->endpoint, &sge, &receive->op);
+}
+
+int peer_post_receives(struct peer *peer, struct pf_port *port)
+{
+    int error = 0;
+    for (unsigned i = 0; !error && i < PEER_RECEIVES; i++)
+        error = post_receive(&peer->receives[port->role == PF_ROLE_BULK][i], port);
+    return error;
 }
 
 static void note_bulk(struct peer *peer, const struct pf_op *op)
@@ -71,7 +70,7 @@ static void lay_out(struct peer *peer)
     }
     for (unsigned i = 0; i < PEER_SENDS; i++) {
         peer->sends[i] = (struct peer_op){.op = {.done = send_done}, .peer = peer};
-        peer->sends[i].bytes = peer->memory + SENDS_AT + (size_t)i * CONTROL_SEND;
+        peer->sends[i].bytes = peer->memory + PEER_SENDS_AT + (size_t)i * PEER_CONTROL_SEND;
     }
 }
 
@@ -85,15 +84,15 @@ struct peer *peer_new(void)
     return peer;
 }
 
-static int open_peer(struct peer *peer, const char *uri, bool for_listen)
+int peer_open(struct peer *peer, const char *uri, bool for_listen)
 {
     int error = pf_session_open(&peer->session, uri, for_listen);
     if (error)
         return error;
-    peer->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
+    peer->memory = mmap(NULL, PEER_MEMORY, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     lay_out(peer);
-    return pf_mr_reg(pf_session_device(&peer->session), peer->memory, MEMORY, PF_REMOTE_WRITE,
+    return pf_mr_reg(pf_session_device(&peer->session), peer->memory, PEER_MEMORY, PF_REMOTE_WRITE,
                      &peer->mr, &peer->session.why);
 }
 
@@ -106,7 +105,7 @@ void peer_free(struct peer *peer)
         pf_mr_dereg(peer->mr);
     pf_session_close(&peer->session);
     if (peer->memory)
-        munmap(peer->memory, MEMORY);
+        munmap(peer->memory, PEER_MEMORY);
     free(peer);
 }
 
@@ -210,7 +209,8 @@ void peer_say(struct peer *peer, unsigned type, const void *payload, size_t leng
     peer_send(peer, &peer->session.control, message, PF_HEADER_BYTES + length);
 }
 
-static void say(struct peer *peer, unsigned type, const struct pf_wire *wire, const uint8_t *start)
+void peer_say_wire(struct peer *peer, unsigned type, const struct pf_wire *wire,
+                   const uint8_t *start)
 {
     peer_say(peer, type, start, (size_t)(wire->at - start));
 }
@@ -226,7 +226,7 @@ static void say_hello(struct peer *peer)
     pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
     pf_put_u32(&wire, 1);
     pf_put_u32(&wire, peer->flags);
-    say(peer, PF_MSG_HELLO, &wire, bytes);
+    peer_say_wire(peer, PF_MSG_HELLO, &wire, bytes);
 }
 
 static void say_regions(struct peer *peer)
@@ -240,7 +240,7 @@ static void say_regions(struct peer *peer)
     pf_put_u32(&wire, 0);
     pf_put_u64(&wire, 0);
     pf_put_u64(&wire, 0);
-    say(peer, PF_MSG_REGION, &wire, bytes);
+    peer_say_wire(peer, PF_MSG_REGION, &wire, bytes);
 }
 
 static void say_states(struct peer *peer)
@@ -248,7 +248,7 @@ static void say_states(struct peer *peer)
     uint8_t bytes[8];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u64(&wire, sizeof(long));
-    say(peer, PF_MSG_STATES, &wire, bytes);
+    peer_say_wire(peer, PF_MSG_STATES, &wire, bytes);
 }
 
 void peer_say_keys(struct peer *peer, const struct peer_extent *list, unsigned count)
@@ -269,7 +269,7 @@ void peer_say_keys(struct peer *peer, const struct peer_extent *list, unsigned c
         pf_put_bytes(&wire, urgent, sizeof urgent);
         pf_put_bytes(&wire, bulk, sizeof bulk);
     }
-    say(peer, PF_MSG_KEYS, &wire, bytes);
+    peer_say_wire(peer, PF_MSG_KEYS, &wire, bytes);
 }
 
 static void say_switch(struct peer *peer)
@@ -279,13 +279,13 @@ static void say_switch(struct peer *peer)
     pf_put_u32(&wire, 0);
     pf_put_u64(&wire, 0);
     pf_put_u64(&wire, PEER_PAGES);
-    say(peer, PF_MSG_UNSENT, &wire, bytes);
+    peer_say_wire(peer, PF_MSG_UNSENT, &wire, bytes);
     if (peer->flags & PF_HELLO_PULL)
         peer_say_keys(peer, &(struct peer_extent){.pages = PEER_PAGES}, 1);
     wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u64(&wire, 0);
     pf_put_u64(&wire, PEER_MOVE_AT);
-    say(peer, PF_MSG_STATE, &wire, bytes);
+    peer_say_wire(peer, PF_MSG_STATE, &wire, bytes);
 }
 
 /* A message that became a ping by mutation is swallowed, and then both sides wait: for a while. */
@@ -319,8 +319,8 @@ static int connect_port(struct peer *peer, struct pf_port *port, const char *uri
                            &peer->session.why);
     if (!error && port->role == PF_ROLE_CONTROL)
         error = pf_channel_attach(&peer->session.channel, port->endpoint);
-    for (unsigned i = 0; !error && port->role != PF_ROLE_CONTROL && i < PEER_RECEIVES; i++)
-        error = post_receive(&peer->receives[port->role == PF_ROLE_BULK][i], port);
+    if (!error && port->role != PF_ROLE_CONTROL)
+        error = peer_post_receives(peer, port);
     while (!error && !port->connected)
         error = pf_session_step(&peer->session);
     return error;
@@ -398,140 +398,8 @@ static int source_step(struct peer *peer, const char *uri, enum peer_step step)
 
 int peer_source(struct peer *peer, const char *uri, enum peer_step until)
 {
-    int error = open_peer(peer, uri, false);
+    int error = peer_open(peer, uri, false);
     for (int step = PEER_CONNECTED; !error && step <= (int)until; step++)
         error = source_step(peer, uri, (enum peer_step)step);
-    return error;
-}
-
-/* ---- as a destination
- * --------------------------------------------------------------------------------- */
-
-static void on_request(void *ctx, struct pf_request *request, const void *data, size_t len)
-{
-    struct peer *peer = ctx;
-    struct pf_greeting greeting;
-    struct pf_session *session = &peer->session;
-    if (pf_greeting_unpack(data, len, &greeting)) {
-        pf_reject(request, NULL, 0);
-        return;
-    }
-    struct pf_port *port = greeting.role == PF_ROLE_CONTROL  ? &session->control
-                           : greeting.role == PF_ROLE_URGENT ? &session->urgent
-                                                             : &session->rails[0].bulk;
-    struct pf_endpoint_attr attr = pf_port_attr(port, 64, PEER_RECEIVES, PF_CHANNEL_MESSAGE);
-    if (pf_accept(request, port->lane, &attr, NULL, 0, &port->endpoint, &session->why))
-        return;
-    if (port->role == PF_ROLE_CONTROL)
-        pf_channel_attach(&session->channel, port->endpoint);
-    for (unsigned i = 0; port->role != PF_ROLE_CONTROL && i < PEER_RECEIVES; i++)
-        post_receive(&peer->receives[port->role == PF_ROLE_BULK][i], port);
-}
-
-int peer_listen(struct peer *peer)
-{
-    static const struct pf_listener_events events = {.request = on_request};
-    int error = open_peer(peer, rig_target(), true);
-    if (!error)
-        error = pf_listen(peer->session.control.lane, rig_target(), &events, peer, &peer->listener,
-                          &peer->session.why);
-    return error ? error : pf_listener_uri(peer->listener, peer->uri, sizeof peer->uri);
-}
-
-static int await_port(struct peer *peer, const struct pf_port *port)
-{
-    int error = 0;
-    while (!error && !port->connected)
-        error = pf_session_step(&peer->session);
-    return error;
-}
-
-static void say_accepted(struct peer *peer)
-{
-    uint8_t bytes[64];
-    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
-    pf_put_u32(&wire, PEER_SLOTS);
-    pf_put_u32(&wire, PEER_STAGES);
-    pf_put_u64(&wire, PEER_STAGE_SIZE);
-    pf_put_u32(&wire, 1); /* rails */
-    pf_put_u32(&wire, PEER_TRAYS);
-    pf_put_u64(&wire, PEER_STAGE_SIZE);
-    say(peer, PF_MSG_ACCEPTED, &wire, bytes);
-}
-
-static void say_arena(struct peer *peer)
-{
-    uint8_t bytes[128];
-    uint8_t key[PF_RKEY_BYTES];
-    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
-    pf_rkey_pack(peer->mr, peer->session.urgent.endpoint, key);
-    pf_put_u64(&wire, (uintptr_t)peer->memory + SLOTS_AT);
-    pf_put_u32(&wire, RIG_PAGE);
-    pf_put_bytes(&wire, key, sizeof key);
-    pf_rkey_pack(peer->mr, peer->session.rails[0].bulk.endpoint, key);
-    pf_put_u64(&wire, (uintptr_t)peer->memory + STAGES_AT);
-    pf_put_bytes(&wire, key, sizeof key);
-    pf_rkey_pack(peer->mr, peer->session.urgent.endpoint, key);
-    pf_put_u64(&wire, (uintptr_t)peer->memory + TRAYS_AT);
-    pf_put_bytes(&wire, key, sizeof key);
-    say(peer, PF_MSG_ARENA, &wire, bytes);
-}
-
-/*
- * Hear messages until one of that type, for some seconds: what was said may have been mutated into
- * an announcement, and then either side would wait for the other.
- */
-static int hear_up_to(struct peer *peer, unsigned type)
-{
-    struct pf_message message = {0};
-    uint64_t deadline_ns = pf_now_ns() + PATIENCE_S * 1000000000ull;
-    while (message.type != type) {
-        if (pf_now_ns() > deadline_ns)
-            return -ETIMEDOUT;
-        int got = pf_session_poll(&peer->session, &message);
-        int error = got < 0 ? got : got == 0 ? pf_session_step(&peer->session) : 0;
-        if (error)
-            return error;
-    }
-    return 0;
-}
-
-static int destination_step(struct peer *peer, enum peer_step step)
-{
-    int error;
-    switch (step) {
-    case PEER_CONNECTED:
-        return await_port(peer, &peer->session.control);
-    case PEER_HELLO:
-        return hear_up_to(peer, PF_MSG_HELLO);
-    case PEER_REGIONS:
-        return hear_up_to(peer, PF_MSG_STATES);
-    case PEER_ACCEPTED:
-        say_accepted(peer);
-        return 0;
-    case PEER_LANES:
-        error = await_port(peer, &peer->session.urgent);
-        if (!error)
-            error = await_port(peer, &peer->session.rails[0].bulk);
-        if (!error)
-            say_arena(peer);
-        return error;
-    case PEER_SWITCH:
-        return hear_up_to(peer, PF_MSG_LISTEN);
-    case PEER_LISTENING:
-        peer_say(peer, PF_MSG_LISTENING, "", 0);
-        return hear_up_to(peer, PF_MSG_RUN);
-    case PEER_RUNNING:
-        peer_say(peer, PF_MSG_RUNNING, "", 0);
-        return 0;
-    }
-    return -EINVAL;
-}
-
-int peer_destination(struct peer *peer, enum peer_step until)
-{
-    int error = 0;
-    for (int step = PEER_CONNECTED; !error && step <= (int)until; step++)
-        error = destination_step(peer, (enum peer_step)step);
     return error;
 }

@@ -16,6 +16,16 @@ enum { PEER_STAGE_SIZE = 16384, PEER_STAGE = PF_STAGE_PAGES + PEER_STAGE_SIZE };
 enum { PEER_TRAYS = 2 }; /* as large as stages */
 enum { PEER_RECEIVES = 128, PEER_MESSAGE = 64, PEER_SENDS = 16 };
 
+/* A peer's memory: receives, and from here on the rest. */
+enum {
+    PEER_CONTROL_SEND = 20000, /* larger than any receive, for messages that are too long */
+    PEER_SENDS_AT = 2 * PEER_RECEIVES * PEER_MESSAGE,
+    PEER_SLOTS_AT = (PEER_SENDS_AT + PEER_SENDS * PEER_CONTROL_SEND + 4095) / 4096 * 4096,
+    PEER_STAGES_AT = PEER_SLOTS_AT + PEER_SLOTS * RIG_PAGE,
+    PEER_TRAYS_AT = PEER_STAGES_AT + PEER_STAGES * PEER_STAGE,
+    PEER_MEMORY = PEER_TRAYS_AT + PEER_TRAYS * PEER_STAGE,
+};
+
 /* Steps of the conversation; a script ends after the one named. */
 enum peer_step {
     PEER_CONNECTED,
@@ -41,7 +51,7 @@ struct peer {
     struct pf_session session;
     struct pf_listener *listener;
     char uri[RIG_URI];
-    uint8_t *memory; /* receives, sends, then slots and stages */
+    uint8_t *memory;
     struct pf_mr *mr;
     struct peer_op receives[2][PEER_RECEIVES], sends[PEER_SENDS];
     /* What the other side offered (as a source). */
@@ -83,5 +93,14 @@ void peer_send(struct peer *peer, struct pf_port *port, const void *bytes, size_
 /* Write into the other side's memory, with an immediate. */
 void peer_write(struct peer *peer, struct pf_port *port, const void *bytes, size_t length,
                 uint64_t to, const struct pf_rkey *key, uint32_t imm);
+
+/* ---- for the two scripts */
+
+int peer_open(struct peer *peer, const char *uri, bool for_listen);
+/* The urgent or the bulk lane's. */
+int peer_post_receives(struct peer *peer, struct pf_port *port);
+/* What was written since start. */
+void peer_say_wire(struct peer *peer, unsigned type, const struct pf_wire *wire,
+                   const uint8_t *start);
 
 #endif
