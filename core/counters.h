@@ -39,6 +39,14 @@
     X(eta_ms)                                                                                      \
     X(throttle_percent)                                                                            \
     X(discard_us)                                                                                  \
+    X(saved_bytes)                                                                                 \
+    X(xbzrle_pages)                                                                                \
+    X(xbzrle_bytes)                                                                                \
+    X(xbzrle_misses)                                                                               \
+    X(xbzrle_miss_percent)                                                                         \
+    X(xbzrle_overflows)                                                                            \
+    X(compressed_pages)                                                                            \
+    X(compressed_bytes)                                                                            \
     X(released_bytes)                                                                              \
     X(downtime_us)                                                                                 \
     X(pause_us)                                                                                    \

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Runs of a stage whose pages are encoded, in pre-copy only: docs/protocol.md, "Encoded runs". They
+ * count base pages of 4 KiB whatever the region's page size is.
+ */
+#ifndef PF_CORE_ENCODING_H
+#define PF_CORE_ENCODING_H
+
+#include "core/options.h"
+#include "core/protocol.h"
+
+enum pf_encoding {
+    PF_ENCODING_XBZRLE = 1, /* for each page a length in LEB128 and core/xbzrle.h; 0: unchanged */
+    PF_ENCODING_ZSTD = 2,   /* the pages, at most 64 KiB of them, as one */
+    PF_ENCODING_LZ4 = 3,
+    PF_ENCODING_PLAIN = 4, /* as they are */
+    PF_ENCODING_ZEROS = 5, /* all zero: no data */
+};
+
+enum {
+    PF_ENCODED_PAGE = 4096,
+    PF_ENCODED_PAGES_MAX = (1 << 26) - 1,
+    PF_ENCODED_LENGTH_MAX = (1 << 24) - 1,
+};
+
+struct pf_encoded_run {
+    uint32_t region;
+    unsigned encoding; /* enum pf_encoding, or anything if a peer says so */
+    uint32_t pages;    /* of 4 KiB; up to PF_ENCODED_PAGES_MAX */
+    uint64_t first;    /* of them */
+    uint32_t length;   /* bytes in the stage; up to PF_ENCODED_LENGTH_MAX */
+};
+
+enum { PF_ENCODING_SHIFT = 26 };
+
+static inline struct pf_stage_run pf_encoded_to_run(struct pf_encoded_run run)
+{
+    return (struct pf_stage_run){
+        .region = run.region,
+        .pages = run.pages | (uint32_t)run.encoding << PF_ENCODING_SHIFT,
+        .first = run.first,
+        .part = run.length,
+        .in_parts = true,
+        .zero = true,
+    };
+}
+
+/* Of pre-copy; after the switch such a run is one of parts that are all zero. */
+static inline bool pf_run_is_encoded(const struct pf_stage_run *run)
+{
+    return run->in_parts && run->zero;
+}
+
+static inline struct pf_encoded_run pf_encoded_from_run(const struct pf_stage_run *run)
+{
+    return (struct pf_encoded_run){
+        .region = run->region,
+        .encoding = run->pages >> PF_ENCODING_SHIFT,
+        .pages = run->pages & PF_ENCODED_PAGES_MAX,
+        .first = run->first,
+        .length = run->part,
+    };
+}
+
+static inline unsigned pf_encoding_of(unsigned compress)
+{
+    return compress == PF_COMPRESS_ZSTD ? PF_ENCODING_ZSTD : PF_ENCODING_LZ4;
+}
+
+#endif
