@@ -9,19 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TEXT(member)                                                                               \
+#define FIELD(member, member_kind, text_size, rounds_only)                                         \
     {                                                                                              \
-#member, PF_FIELD_TEXT, offsetof(struct pf_record, member),                                \
-            sizeof(((struct pf_record *)0)->member), false                                         \
+        .key = #member, .offset = offsetof(struct pf_record, member), .size = (text_size),         \
+        .kind = (member_kind), .precopy = (rounds_only)                                            \
     }
-#define NUMBER(member, kind)                                                                       \
-    {                                                                                              \
-#member, kind, offsetof(struct pf_record, member), 0, false                                \
-    }
-#define PRECOPY(member, kind)                                                                      \
-    {                                                                                              \
-#member, kind, offsetof(struct pf_record, member), 0, true                                 \
-    }
+#define TEXT(member)          FIELD(member, PF_FIELD_TEXT, sizeof(((struct pf_record *)0)->member), false)
+#define NUMBER(member, kind)  FIELD(member, kind, 0, false)
+#define PRECOPY(member, kind) FIELD(member, kind, 0, true)
 
 const struct pf_field pf_record_fields[] = {
     TEXT(name),
@@ -68,7 +63,7 @@ const struct pf_field pf_record_fields[] = {
     TEXT(message),
     NUMBER(code, PF_FIELD_HIDDEN),
     NUMBER(exit, PF_FIELD_HIDDEN),
-    {NULL, PF_FIELD_HIDDEN, 0, 0, false},
+    {.key = NULL},
 };
 
 /* A job's text goes to a terminal, which would obey control characters. */

@@ -86,10 +86,10 @@ enum pf_field_kind {
 /* One key of a record. */
 struct pf_field {
     const char *key;
-    enum pf_field_kind kind;
     size_t offset; /* in struct pf_record */
     size_t size;   /* of a text */
-    bool precopy;  /* means nothing where there was no round */
+    enum pf_field_kind kind;
+    bool precopy; /* means nothing where there was no round */
 };
 
 /* In the order in which `status` shows them; ends with {NULL}. */
