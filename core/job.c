@@ -287,12 +287,15 @@ int ferry_job_start(struct ferry_job *job)
         return -EBUSY;
     job->started = true;
     pf_count_set(&job->counters.total_bytes, pf_regions_bytes(&job->regions));
+    int error = pf_job_make_marks(job, &why);
+    if (error)
+        return failed(job, error, &why);
     if (!job->incoming[0]) {
         job->hold = job->options.hold_at;
         pf_job_set_phase(job, PF_PHASE_RUNNING);
         return FERRY_FRESH;
     }
-    int error = start_arrival(job, &why);
+    error = start_arrival(job, &why);
     return error ? failed(job, error, &why) : FERRY_ARRIVED;
 }
 
@@ -373,6 +376,7 @@ int ferry_job_close(struct ferry_job *job)
     pf_clients_close(job->clients);
     if (job->agent)
         pf_agent_close(job->agent);
+    pf_job_free_marks(job);
     pf_regions_unmap(&job->regions);
     pthread_cond_destroy(&job->changed);
     pthread_mutex_destroy(&job->lock);

@@ -100,6 +100,8 @@ struct ferry_job {
     void (*ready)(void *ctx, const char *uri);
     void *ready_ctx;
 
+    struct pf_pageset *_Atomic marked; /* of each region: what ferry_job_dirty() named */
+
     atomic_uint attention;              /* what a safe point looks at, and at hold: PF_ATTEND_* */
     _Atomic unsigned safepoint_percent; /* of its time that the job sleeps at its safe points */
     _Atomic uint64_t safepoints;        /* passed while PF_ATTEND_PACE was set */
@@ -152,6 +154,10 @@ void pf_job_note(struct ferry_job *job, enum pf_note note, const char *format, .
 
 /* A round of pre-copy has ended: for the log, for who watches, for notifiers. Control thread. */
 void pf_job_end_round(struct ferry_job *job, const struct pf_round_record *round);
+
+/* One set of marks for each region; -ENOMEM. Freed when the job is closed. */
+int pf_job_make_marks(struct ferry_job *job, struct pf_why *why);
+void pf_job_free_marks(struct ferry_job *job);
 
 /* ---- between the job's thread and the session's ---------------------------------------------- */
 

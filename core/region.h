@@ -75,6 +75,21 @@ static inline char *pf_region_page(const struct pf_region *region, size_t page)
     return region->addr + (page << region->page_shift);
 }
 
+/* The pages that a range of addresses has a part of; none: 0 pages. */
+static inline struct pf_run pf_region_within(const struct pf_region *region, uint64_t start,
+                                             uint64_t end)
+{
+    uint64_t base = (uintptr_t)region->addr;
+    uint64_t first = start > base ? start - base : 0;
+    uint64_t after = end > base ? end - base : 0;
+    if (after > region->bytes)
+        after = region->bytes;
+    if (first >= after || region->foreign)
+        return (struct pf_run){0, 0};
+    size_t page = (size_t)first >> region->page_shift;
+    return (struct pf_run){page, ((size_t)(after - 1) >> region->page_shift) - page + 1};
+}
+
 static inline bool pf_region_shared(const struct pf_region *region)
 {
     return region->flags & FERRY_SHARED;

@@ -11,25 +11,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* The pages of a region that a range of addresses has a part of; none: 0 pages. */
-static struct pf_run pages_in(const struct pf_region *region, uint64_t start, uint64_t end)
-{
-    uint64_t base = (uintptr_t)region->addr;
-    uint64_t first = start > base ? start - base : 0;
-    uint64_t last = end > base ? end - base : 0;
-    if (last > region->bytes)
-        last = region->bytes;
-    if (first >= last)
-        return (struct pf_run){0, 0};
-    size_t page = (size_t)first >> region->page_shift;
-    return (struct pf_run){page, ((size_t)(last - 1) >> region->page_shift) - page + 1};
-}
-
 static void on_given_back(struct pf_tracker *tracker, uint64_t start, uint64_t end)
 {
     for (unsigned i = 0; i < tracker->count; i++) {
         struct pf_tracked *tracked = &tracker->list[i];
-        struct pf_run run = pages_in(tracked->region, start, end);
+        struct pf_run run = pf_region_within(tracked->region, start, end);
         if (run.pages == 0 || !tracked->registered)
             continue;
         if (tracker->attr.replaced)
@@ -45,7 +31,7 @@ static void on_unmapped(struct pf_tracker *tracker, uint64_t start, uint64_t end
     on_given_back(tracker, start, end);
     for (unsigned i = 0; i < tracker->count && !tracker->failure; i++) {
         const struct pf_region *region = tracker->list[i].region;
-        if (tracker->list[i].registered && pages_in(region, start, end).pages)
+        if (tracker->list[i].registered && pf_region_within(region, start, end).pages)
             tracker->failure = pf_why(&tracker->why, -EFAULT,
                                       "region \"%s\" was %s in part while its memory was being "
                                       "sent: a job gives memory back by madvise()",
@@ -59,7 +45,7 @@ static void on_write(struct pf_tracker *tracker, uint64_t address)
     size_t bytes = PF_PAGE_SIZE;
     int error;
     for (unsigned i = 0; i < tracker->count; i++)
-        if (pages_in(tracker->list[i].region, address, address + 1).pages)
+        if (pf_region_within(tracker->list[i].region, address, address + 1).pages)
             bytes = pf_region_page_size(tracker->list[i].region);
     char *page = (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1));
     /* EAGAIN: an event is to be read first. Woken, the thread faults again, after that. */

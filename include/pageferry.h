@@ -74,7 +74,7 @@ enum {
     FERRY_ANON = 0,            /* private anonymous memory */
     FERRY_FIXED_ADDR = 1 << 0, /* at the same address on both sides, for memory with pointers */
     FERRY_SHARED = 1 << 1,     /* a memfd, mapped shared */
-    FERRY_SEND_LATE = 1 << 2,  /* sent after the job has paused, never before: see below */
+    FERRY_SEND_LATE = 1 << 2,  /* sent after the job has paused, as ferry_job_send_late() says */
 };
 
 /* What ferry_job_start() found. */
@@ -163,6 +163,15 @@ typedef int (*ferry_notify_fn)(void *ctx, enum ferry_event event, char *reason, 
 FERRY_API int ferry_job_notify(struct ferry_job *job, ferry_notify_fn notify, void *ctx);
 
 /*
+ * Send a region after the job has paused only, as FERRY_SEND_LATE does for one that is allocated.
+ * In pre-copy memory is sent while the job runs, and what is written meanwhile is sent again: but
+ * only writes by this process's own threads at the region's own addresses are noticed. For memory
+ * that is also written in other ways (see ferry_job_dirty()) this is the simple remedy. Before
+ * ferry_job_start(); the source's word counts. -ENOENT no such region, -EBUSY.
+ */
+FERRY_API int ferry_job_send_late(struct ferry_job *job, const char *name);
+
+/*
  * All memory is declared: begin. FERRY_FRESH at once when the job starts here. When the job is to
  * arrive (PAGEFERRY_INCOMING, or ferry_job_receive()) it waits for it and returns FERRY_ARRIVED
  * with state filled in and regions on their way; whatever the program had written to them is gone.
@@ -185,6 +194,16 @@ FERRY_API int ferry_job_receive(struct ferry_job *job, const char *uri,
  * destination runs is reported to who asked for it, and the job goes on here: FERRY_CONTINUE.
  */
 FERRY_API int ferry_job_safepoint(struct ferry_job *job);
+
+/*
+ * Say that memory was written in a way that nobody can notice: by a device into pinned pages
+ * (buffers registered with io_uring or RDMA, say), through another mapping of a shared region's
+ * file, by write(2) to that file or a hole punched into it by fallocate(2). Call it after the
+ * write, and before the next safe point. The pages that the range has a part of are sent (again).
+ * Any thread, at any time; costs a few atomic operations. 0, or -EINVAL: no region is touched.
+ * Before ferry_job_start() it has nothing to do: 0.
+ */
+FERRY_API int ferry_job_dirty(struct ferry_job *job, const void *addr, size_t bytes);
 
 /*
  * Ask for the job to be moved to a destination that listens at uri; returns at once, and the move
