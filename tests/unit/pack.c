@@ -113,6 +113,12 @@ static void send_all(struct stand *stand)
     CU_ASSERT_EQUAL(memcmp(stand->there, stand->job, sizeof stand->job), 0);
 }
 
+static void fill_noise(char *page, uint64_t *state)
+{
+    for (size_t i = 0; i < PAGE; i++)
+        page[i] = (char)next_random(state);
+}
+
 /* Text, zeros, and noise that can't be compressed. */
 static void fill_job(struct stand *stand)
 {
@@ -120,8 +126,11 @@ static void fill_job(struct stand *stand)
     for (size_t page = 0; page < PAGES; page++) {
         char *at = stand->job + page * PAGE;
         memset(at, 0, PAGE);
-        for (size_t i = 0; i < PAGE && page % 10 != 3; i++)
-            at[i] = page % 10 == 6 ? (char)next_random(&state) : "a job's memory "[(i + page) % 15];
+        if (page % 10 == 6)
+            fill_noise(at, &state);
+        else if (page % 10 != 3)
+            for (size_t i = 0; i < PAGE; i++)
+                at[i] = "a job's memory "[(i + page) % 15];
     }
 }
 
