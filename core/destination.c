@@ -458,6 +458,7 @@ void *pf_destination_thread(void *arg)
             .options = &job->options,
             .counters = &job->counters,
             .cancel = &job->cancel,
+            .bandwidth = &job->knobs.bandwidth,
             .wake_fd = -1,
         };
         error = open_and_serve(destination, &why);

@@ -236,6 +236,11 @@ static bool must_wait(const struct pf_mover *mover)
            !mover->port->lane->device->caps.ordered_writes;
 }
 
+size_t pf_gather_most(const struct pf_mover *mover)
+{
+    return pf_background_bytes(&mover->background, direct_max(mover));
+}
+
 void pf_gather(struct pf_outgoing *stage)
 {
     struct pf_mover *mover = stage->mover;
@@ -246,7 +251,7 @@ void pf_gather(struct pf_outgoing *stage)
     begin_batch(batch);
     if (must_wait(mover) || (mover->large.begun && !add_parts(stage, runs_max)))
         return;
-    size_t bytes_max = pf_background_bytes(&mover->background, direct_max(mover));
+    size_t bytes_max = least(mover->allowed, pf_gather_most(mover));
     while (batch->run_count < runs_max && batch->bytes + batch->direct_bytes < bytes_max) {
         struct pf_run run = pf_supply_next(&mover->supply, &mover->background,
                                            bytes_max - batch->bytes - batch->direct_bytes);

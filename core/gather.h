@@ -11,4 +11,7 @@
  */
 void pf_gather(struct pf_outgoing *stage);
 
+/* The most bytes that one filling has now, but for the rate limit. */
+size_t pf_gather_most(const struct pf_mover *mover);
+
 #endif

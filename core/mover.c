@@ -218,9 +218,13 @@ static int send_one(struct pf_mover *mover)
     struct pf_outgoing *stage = free_stage(mover);
     if (!stage || !pf_background_may_add(&mover->background, mover->under_way))
         return 0;
+    mover->allowed = pf_rate_ask(&mover->rate, pf_gather_most(mover), mover->under_way == 0);
+    if (mover->allowed == 0)
+        return 0;
     stage->reader = pf_source_memory_enter(mover->memory);
     stage->reading = true;
     pf_gather(stage);
+    pf_rate_used(&mover->rate, stage->batch.bytes + stage->batch.direct_bytes);
     if (stage->batch.run_count == 0) {
         settle(stage);
         return 0;
@@ -244,7 +248,7 @@ static void *mover_run(void *arg)
         if (events > 0 || sent > 0)
             pf_busy(&mover->idle);
         else
-            pf_idle(&mover->idle, -1);
+            pf_idle(&mover->idle, pf_rate_wait_ms(&mover->rate));
     }
     return NULL;
 }
@@ -290,6 +294,7 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned r
         .session = session,
         .port = &session->rails[rail].bulk,
         .background = {.hint = &responder->hints[rail]},
+        .rate = {.rate = &session->rate, .limit = session->bandwidth},
         .stages = stages,
         .stage_size = stage_size,
         .gather = caps->max_gather,

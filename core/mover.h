@@ -8,6 +8,7 @@
 #define PF_CORE_MOVER_H
 
 #include "core/background.h"
+#include "core/rate.h"
 #include "core/responder.h"
 #include "core/supply.h"
 
@@ -75,6 +76,8 @@ struct pf_mover {
     struct pf_source_memory *memory;
     struct pf_background background;
     struct pf_supply supply;
+    struct pf_rate_user rate;
+    size_t allowed; /* bytes in one filling, by the rate limit */
     struct pf_large large;
     struct pf_idle idle;
     unsigned stages, parts_max, gather;

@@ -77,7 +77,7 @@ static int post(struct pf_pull *piece)
 static struct pf_run claim_next(struct pf_puller *puller)
 {
     struct pf_background *cursor = &puller->background;
-    size_t bytes = pf_background_bytes(cursor, puller->piece_bytes);
+    size_t bytes = puller->allowed;
     for (unsigned tried = 0; puller->fetch->count && tried <= puller->fetch->count;) {
         struct pf_pageset *unsent = &puller->fetch->regions[cursor->region].unsent;
         unsigned shift = puller->arrival->list[cursor->region].region->page_shift;
@@ -97,6 +97,14 @@ static struct pf_run claim_next(struct pf_puller *puller)
     return (struct pf_run){0, 0};
 }
 
+/* Of the cursor's region, or nothing. */
+static size_t bytes_of(const struct pf_puller *puller, struct pf_run run)
+{
+    if (run.pages == 0)
+        return 0;
+    return run.pages << puller->arrival->list[puller->background.region].region->page_shift;
+}
+
 /* Put one more read under way if the policy allows and something is left. 1, 0 or -errno. */
 static int read_one(struct pf_puller *puller)
 {
@@ -106,7 +114,12 @@ static int read_one(struct pf_puller *puller)
     pf_background_follow(cursor);
     if (pf_list_empty(&puller->free) || !pf_background_may_add(cursor, puller->under_way))
         return 0;
+    puller->allowed = pf_rate_ask(&puller->rate, pf_background_bytes(cursor, puller->piece_bytes),
+                                  puller->under_way == 0);
+    if (puller->allowed == 0)
+        return 0;
     struct pf_run run = claim_next(puller);
+    pf_rate_used(&puller->rate, bytes_of(puller, run));
     if (run.pages == 0)
         return 0;
     struct pf_pull *piece = pf_container_of(pf_list_pop(&puller->free), struct pf_pull, link);
@@ -221,7 +234,7 @@ static void *puller_run(void *arg)
         else if (done > 0)
             pf_busy(&puller->idle);
         else
-            pf_idle(&puller->idle, -1);
+            pf_idle(&puller->idle, pf_rate_wait_ms(&puller->rate));
     }
     return NULL;
 }
@@ -268,6 +281,7 @@ int pf_puller_open(struct pf_puller *puller, struct pf_session *session, unsigne
         .arrival = fetch->arrival,
         .fetch = fetch,
         .background = {.hint = &fetch->hint},
+        .rate = {.rate = &session->rate, .limit = session->bandwidth},
         .wanted = wanted,
     };
     pf_list_init(&puller->free);

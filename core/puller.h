@@ -9,6 +9,7 @@
 #include "core/background.h"
 #include "core/fetch.h"
 #include "core/knock.h"
+#include "core/rate.h"
 #include "core/session.h"
 #include "core/worker.h"
 
@@ -32,7 +33,9 @@ struct pf_puller {
     struct pf_arrival *arrival;
     struct pf_fetch *fetch;
     struct pf_background background;
-    bool wanted; /* the source wants pages to come in the background */
+    struct pf_rate_user rate;
+    size_t allowed; /* bytes of one read, by the rate limit */
+    bool wanted;    /* the source wants pages to come in the background */
     struct pf_idle idle;
     atomic_bool drained; /* its rail has broken, what was read is placed, it has ended */
     unsigned count;

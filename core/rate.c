@@ -93,3 +93,32 @@ void pf_rate_settle(struct pf_rate *rate, uint64_t limit, size_t taken, size_t s
     else
         move(rate, scale(taken - spent, second_ns, limit), earlier);
 }
+
+/* ---- one stream of several ------------------------------------------------------------------- */
+
+static void let_go(struct pf_rate_user *user, uint64_t now_ns)
+{
+    if (user->held_since_ns && now_ns > user->held_since_ns)
+        atomic_fetch_add(&user->held_ns, now_ns - user->held_since_ns);
+    user->held_since_ns = 0;
+}
+
+size_t pf_rate_ask_limited(struct pf_rate_user *user, uint64_t limit, uint64_t now_ns, size_t most,
+                           bool idle)
+{
+    uint64_t again = 0;
+    user->asked = limit;
+    user->taken = pf_rate_take(user->rate, limit, now_ns, most, &again);
+    user->again_ns = again;
+    if (user->taken > 0)
+        let_go(user, now_ns);
+    else if (idle && user->held_since_ns == 0)
+        user->held_since_ns = now_ns;
+    return user->taken;
+}
+
+int pf_rate_ms_until(uint64_t again_ns, uint64_t now_ns)
+{
+    uint64_t ms = earlier(again_ns, now_ns) / 1000000 + 1;
+    return ms < PF_RATE_SLICE_NS / 1000000 ? (int)ms : PF_RATE_SLICE_NS / 1000000;
+}

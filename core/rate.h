@@ -15,7 +15,10 @@
 #ifndef PF_CORE_RATE_H
 #define PF_CORE_RATE_H
 
+#include "base/clock.h"
+
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,5 +50,52 @@ static inline size_t pf_rate_take(struct pf_rate *rate, uint64_t limit, uint64_t
 
 /* Of `taken` bytes `spent` went on the wire: fewer, or more. */
 void pf_rate_settle(struct pf_rate *rate, uint64_t limit, size_t taken, size_t spent);
+
+/* ---- one stream of several ------------------------------------------------------------------- */
+
+/* Starts as zero but for the first two. All but held_ns is the stream's own thread's. */
+struct pf_rate_user {
+    struct pf_rate *rate;
+    const _Atomic uint64_t *limit; /* changes at any time; NULL: none */
+    uint64_t asked;                /* the limit at which it was given its latest bytes */
+    size_t taken;                  /* these */
+    uint64_t again_ns;             /* refused: when to ask again; 0: it isn't */
+    uint64_t held_since_ns;        /* refused with nothing under way; 0: it isn't */
+    _Atomic uint64_t held_ns;      /* how long that was, in all */
+};
+
+/* pf_rate_ask() where there is a limit, or was. */
+size_t pf_rate_ask_limited(struct pf_rate_user *user, uint64_t limit, uint64_t now_ns, size_t most,
+                           bool idle);
+
+/*
+ * How many of `most` bytes may go now; 0: wait for pf_rate_wait_ms(). idle: nothing is under way,
+ * so the limit, and nothing else, holds this stream. Whoever was given bytes says
+ * pf_rate_used() before it asks again.
+ */
+static inline size_t pf_rate_ask(struct pf_rate_user *user, size_t most, bool idle)
+{
+    uint64_t limit = user->limit ? atomic_load_explicit(user->limit, memory_order_relaxed) : 0;
+    if (limit == 0 && user->again_ns == 0) {
+        user->asked = 0;
+        return most;
+    }
+    return pf_rate_ask_limited(user, limit, pf_now_ns(), most, idle);
+}
+
+/* So many of them were used. */
+static inline void pf_rate_used(struct pf_rate_user *user, size_t bytes)
+{
+    pf_rate_settle(user->rate, user->asked, user->taken, bytes);
+}
+
+/* Milliseconds from now until then: 1 to 50. */
+int pf_rate_ms_until(uint64_t again_ns, uint64_t now_ns);
+
+/* For how long to sleep at most, in ms; -1 when it isn't refused. */
+static inline int pf_rate_wait_ms(const struct pf_rate_user *user)
+{
+    return user->again_ns == 0 ? -1 : pf_rate_ms_until(user->again_ns, pf_now_ns());
+}
 
 #endif

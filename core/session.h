@@ -12,6 +12,7 @@
 #include "core/idle.h"
 #include "core/options.h"
 #include "core/rail.h"
+#include "core/rate.h"
 
 struct pf_worker;
 
@@ -38,7 +39,9 @@ struct pf_session {
     bool ended;         /* the peer may hang up now: that is no failure */
     bool outlives;      /* the job is the destination's: a rail may break as long as one is up */
     atomic_bool *cancel;
-    struct pf_why why; /* why the session failed */
+    const _Atomic uint64_t *bandwidth; /* bytes/s of pages that aren't waited for; NULL, 0: any */
+    struct pf_rate rate;               /* keeps it, for all rails together */
+    struct pf_why why;                 /* why the session failed */
 };
 
 /* Open the devices for a list of URIs, and the lanes. Nothing is connected yet. */

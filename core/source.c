@@ -448,6 +448,7 @@ static void prepare(struct pf_source *source, struct ferry_job *job)
         .counters = counters,
         .pull = job->options.fetch == PF_FETCH_READ,
         .cancel = &job->cancel,
+        .bandwidth = &job->knobs.bandwidth,
         .wake_fd = -1,
     };
 }

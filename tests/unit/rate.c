@@ -137,6 +137,52 @@ static void any_numbers(void)
     }
 }
 
+/* ---- one stream ------------------------------------------------------------------------------ */
+
+/* The time is counted in which the limit alone kept it from sending. */
+static void held_time(void)
+{
+    struct pf_rate rate = {0};
+    struct pf_rate_user user = {.rate = &rate};
+    uint64_t limit = 20 * MIB;
+    uint64_t now = START;
+    CU_ASSERT_EQUAL(pf_rate_ask_limited(&user, limit, now, PIECE, true), PIECE);
+    pf_rate_used(&user, PIECE);
+    CU_ASSERT_EQUAL(pf_rate_ask_limited(&user, limit, now, PIECE, false), 0);
+    CU_ASSERT_EQUAL(user.held_since_ns, 0); /* something is under way: not idle yet */
+    CU_ASSERT_EQUAL(pf_rate_ask_limited(&user, limit, now + 10 * MS, PIECE, true), 0);
+    CU_ASSERT_EQUAL(pf_rate_ask_limited(&user, limit, now + 20 * MS, PIECE, true), 0);
+    CU_ASSERT_EQUAL(pf_rate_ask_limited(&user, limit, now + 50 * MS, PIECE, true), PIECE);
+    CU_ASSERT_EQUAL(atomic_load(&user.held_ns), 40 * MS);
+    pf_rate_used(&user, 0); /* there was nothing to send after all */
+    CU_ASSERT_EQUAL(pf_rate_ask_limited(&user, limit, now + 50 * MS, PIECE, true), PIECE);
+}
+
+/* The limit may go while a stream waits for it. */
+static void let_go_when_the_limit_ends(void)
+{
+    struct pf_rate rate = {0};
+    _Atomic uint64_t limit = 64 << 10;
+    struct pf_rate_user user = {.rate = &rate, .limit = &limit};
+    CU_ASSERT_EQUAL(pf_rate_wait_ms(&user), -1);
+    CU_ASSERT_EQUAL(pf_rate_ask(&user, PIECE, true), PAGE);
+    pf_rate_used(&user, 20 * (size_t)PIECE);
+    CU_ASSERT_EQUAL(pf_rate_ask(&user, PIECE, true), 0);
+    CU_ASSERT(pf_rate_wait_ms(&user) >= 1);
+    atomic_store(&limit, 0);
+    CU_ASSERT_EQUAL(pf_rate_ask(&user, PIECE, true), PIECE);
+    CU_ASSERT_EQUAL(pf_rate_wait_ms(&user), -1);
+    pf_rate_used(&user, PIECE);
+    CU_ASSERT_EQUAL(pf_rate_ask(&user, PIECE, true), PIECE);
+}
+
+static void waits_of_at_most_a_slice(void)
+{
+    CU_ASSERT_EQUAL(pf_rate_ms_until(START, START + MS), 1);
+    CU_ASSERT_EQUAL(pf_rate_ms_until(START + 10 * MS - 1, START), 10);
+    CU_ASSERT_EQUAL(pf_rate_ms_until(UINT64_MAX, START), 50);
+}
+
 /* ---- several movers -------------------------------------------------------------------------- */
 
 struct crowd {
@@ -182,6 +228,9 @@ int main(int argc, char **argv)
         {"more_is_owed", more_is_owed},
         {"another_limit_holds_within_a_slice", another_limit_holds_within_a_slice},
         {"any_numbers", any_numbers},
+        {"held_time", held_time},
+        {"let_go_when_the_limit_ends", let_go_when_the_limit_ends},
+        {"waits_of_at_most_a_slice", waits_of_at_most_a_slice},
         {"movers_share", movers_share},
         {NULL, NULL},
     };
