@@ -16,7 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 16, FLUSH_MS = 1000 };
+/* The kernel keeps what a client has yet to read: its longest record, and progress before that. */
+enum { CLIENTS_MAX = 16, FLUSH_MS = 1000, UNREAD_BYTES = 256 << 10 };
 
 struct pf_agent {
     struct ferry_job *job;
@@ -63,6 +64,7 @@ static void on_connection(struct pf_agent *agent)
     int fd = accept4(agent->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){UNREAD_BYTES}, sizeof(int));
     for (unsigned i = 0; i < CLIENTS_MAX; i++) {
         if (agent->clients[i].fd < 0) {
             agent->clients[i] = (struct pf_agent_client){.fd = fd};

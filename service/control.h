@@ -11,8 +11,8 @@
 #include <json-c/json.h>
 #include <stddef.h>
 
-/* A record with a row for each of 256 threads fits well. */
-enum { PF_CONTROL_LINE_MAX = 131072 };
+/* A record with a row for each of 256 threads and 64 rounds fits well. */
+enum { PF_CONTROL_LINE_MAX = 196608 };
 
 struct pf_control {
     int fd;

@@ -100,7 +100,7 @@ static void send_made(int fd, const char *name)
     bool deep = piece == brackets;
     if (deep)
         send(fd, "{\"event\":", 9, MSG_NOSIGNAL);
-    for (int i = 0; i < (deep ? 100 : 10000); i++)
+    for (int i = 0; i < (deep ? 100 : 20000); i++)
         if (send(fd, piece, strlen(piece), MSG_NOSIGNAL) < 0)
             return;
     send(fd, "\n", 1, MSG_NOSIGNAL);

@@ -272,6 +272,39 @@ static void status_has_the_last_rounds(void)
     close_stand(&stand);
 }
 
+/* Waits from 1 us to a second in each of 256 threads, and rounds of large figures: it is all read.
+ */
+static void longest_record_gets_through(void)
+{
+    struct stand stand;
+    struct json_object *rows = NULL;
+    struct pf_why why;
+    start_stand(&stand);
+    struct pf_blocked *blocked = &stand.job->blocked;
+    for (unsigned i = 0; i < PF_BLOCKED_ROWS; i++) {
+        atomic_store(&blocked->rows[i].tid, 4000000 + i);
+        atomic_store(&blocked->rows[i].faults, 1000000000);
+        atomic_store(&blocked->rows[i].total_ns, 1000000000000);
+        for (unsigned cell = 0; cell < 20; cell++)
+            atomic_store(&blocked->rows[i].cells[cell], 1000000);
+    }
+    atomic_store(&blocked->count, PF_BLOCKED_THREADS);
+    const uint64_t much = UINT64_C(1) << 40;
+    struct pf_round_record round = {
+        0,    true, much, much, much, much, much,
+        much, much, much, much, much, 99,   "as long as such words get"};
+    for (round.number = 1; round.number <= 64; round.number++)
+        pf_job_end_round(stand.job, &round);
+    struct json_object *request = pf_request("status");
+    CU_ASSERT_EQUAL(pf_control_send(&stand.control, request, &why), 0);
+    json_object_put(request);
+    struct json_object *record = receive(&stand);
+    CU_ASSERT_TRUE_FATAL(json_object_object_get_ex(record, "threads", &rows));
+    CU_ASSERT_EQUAL(json_object_array_length(rows), PF_BLOCKED_ROWS);
+    json_object_put(record);
+    close_stand(&stand);
+}
+
 /* Who waits for a migration hears of each of its rounds, once; others do not. */
 static void watchers_hear_each_round_once(void)
 {
@@ -312,6 +345,7 @@ int main(int argc, char **argv)
         {"contradictions do not begin", contradictions_do_not_begin},
         {"switches once there is something to switch", switches_once_there_is_something_to_switch},
         {"status has the last rounds", status_has_the_last_rounds},
+        {"longest record gets through", longest_record_gets_through},
         {"watchers hear each round once", watchers_hear_each_round_once},
         {NULL, NULL},
     };
