@@ -101,8 +101,11 @@ static int open_regions(struct pf_tracker *tracker, struct pf_why *why)
     for (unsigned i = 0; i < regions->count && !error; i++) {
         struct pf_tracked *tracked = &tracker->list[i];
         *tracked = (struct pf_tracked){.region = &regions->list[i], .fd = -1};
+        /* From its registration on there are events, and the thread has to know the region. */
+        pthread_mutex_lock(&tracker->lock);
         tracker->count = i + 1;
         error = open_region(tracker, tracked, why);
+        pthread_mutex_unlock(&tracker->lock);
         if (!tracked->registered || !may[i])
             continue;
         tracked->thp = true;

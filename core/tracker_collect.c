@@ -4,18 +4,19 @@
 #include "core/tracker_ops.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
+#include <time.h>
 
 int pf_tracker_protect(struct pf_tracker *tracker, unsigned region, struct pf_run run)
 {
+    const struct timespec turn = {.tv_nsec = 20000};
     const struct pf_region *to = tracker->list[region].region;
     int error;
     while ((error = pf_uffd_protect(&tracker->uffd, pf_region_page(to, run.first),
                                     run.pages << to->page_shift, true)) == -EAGAIN) {
-        /* A thread of the job waits for its event to be read, and then for its turn to go on. */
+        /* A thread of the job waits for its event to be read, and then for a core to go on. */
         pf_tracker_serve(tracker);
-        sched_yield();
+        nanosleep(&turn, NULL);
     }
     return error;
 }
