@@ -68,6 +68,23 @@ bool pf_tcp_address_equal(const struct pf_tcp_address *a, const struct pf_tcp_ad
            memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
 }
 
+static bool is_loopback(const struct pf_tcp_address *address)
+{
+    if (address->any.sa_family == AF_INET)
+        return ntohl(address->v4.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+    const struct in6_addr *v6 = &address->v6.sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(v6) ||
+           (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == IN_LOOPBACKNET);
+}
+
+bool pf_tcp_address_same_host(const struct pf_tcp_address *own, const struct pf_tcp_address *peer)
+{
+    struct pf_tcp_address a = *own, b = *peer;
+    pf_tcp_set_port(&a, 0);
+    pf_tcp_set_port(&b, 0);
+    return pf_tcp_address_equal(&a, &b) || (is_loopback(&a) && is_loopback(&b));
+}
+
 static bool is_wildcard(const struct pf_tcp_address *address)
 {
     if (address->any.sa_family == AF_INET)

@@ -36,6 +36,9 @@ int pf_tcp_resolve(const char *host, bool for_listen, struct pf_tcp_addresses *o
 void pf_tcp_set_port(struct pf_tcp_address *address, unsigned port);
 bool pf_tcp_address_equal(const struct pf_tcp_address *a, const struct pf_tcp_address *b);
 
+/* Both ends of a stream, whatever their ports: does it stay on this host? */
+bool pf_tcp_address_same_host(const struct pf_tcp_address *own, const struct pf_tcp_address *peer);
+
 /*
  * Write the URI of a bound address. For a wildcard address the host is the first other than
  * loopback that an interface of this machine has, else the loopback.

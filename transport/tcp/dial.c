@@ -74,6 +74,7 @@ void pf_tcp_dial_done(struct pf_tcp_endpoint *ep)
         dial_next(ep, -error);
         return;
     }
+    pf_tcp_socket_tune_path(ep->watch.fd);
     struct pf_tcp_header hello = {.version = PF_TCP_VERSION,
                                   .type = PF_TCP_HELLO,
                                   .length = ep->private_len,

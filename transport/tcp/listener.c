@@ -61,6 +61,7 @@ static void socket_ready(struct pf_tcp_watch *watch, uint32_t events)
         if (fd < 0)
             return;
         pf_tcp_socket_tune(fd);
+        pf_tcp_socket_tune_path(fd);
         if (listener->stranger_count == STRANGERS)
             drop_oldest(listener);
         pf_tcp_stranger_new(listener, fd);

@@ -14,6 +14,9 @@ int pf_tcp_socket(int family);
 /* What every socket of a stream gets, connected or accepted. Best effort: none is essential. */
 void pf_tcp_socket_tune(int fd);
 
+/* The same for what depends on the path, once connected. */
+void pf_tcp_socket_tune_path(int fd);
+
 /* What an errno of an established stream means in the contract's terms. */
 int pf_tcp_stream_status(int error);
 
