@@ -150,6 +150,19 @@ bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_ru
 
 /* ---- arming ---------------------------------------------------------------------------------- */
 
+/* A child forked now would read zeros without a fault: keep the region to ourselves. */
+static int set_apart(struct pf_arriving *arriving, struct pf_why *why)
+{
+    const struct pf_region *region = arriving->region;
+    if (arriving->thp)
+        pf_thp_off(region);
+    if (madvise(region->addr, region->bytes, MADV_DONTFORK))
+        return pf_why(why, -errno, "region \"%s\" cannot be kept from children: %s", region->name,
+                      strerror(errno));
+    arriving->apart = true;
+    return 0;
+}
+
 /*
  * Nothing that the program wrote may survive. Dropping the pages of a mapping leaves those of its
  * file: that is emptied too, unless it was when the second mapping was made, which may be pinned.
@@ -157,23 +170,73 @@ bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_ru
 static int empty_region(const struct pf_arriving *arriving, struct pf_why *why)
 {
     const struct pf_region *region = arriving->region;
-    /* A child forked now would read zeros without a fault: keep the region to ourselves. */
-    if (madvise(region->addr, region->bytes, MADV_DONTFORK) ||
-        madvise(region->addr, region->bytes, MADV_DONTNEED))
+    if (madvise(region->addr, region->bytes, MADV_DONTNEED))
         return pf_why(why, -errno, "region \"%s\" cannot be emptied: %s", region->name,
                       strerror(errno));
     bool file = pf_region_shared(region) && !arriving->in_place;
     return file ? pf_backing_empty_file(region, why) : 0;
 }
 
+int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why)
+{
+    int error = 0;
+    arrival->prepared = true;
+    for (unsigned i = 0; i < arrival->count && !error; i++) {
+        struct pf_arriving *arriving = &arrival->list[i];
+        if (arriving->region->foreign)
+            continue;
+        error = set_apart(arriving, why);
+        if (!error)
+            error = empty_region(arriving, why);
+    }
+    return error;
+}
+
+void pf_arrival_abandon(struct pf_arrival *arrival)
+{
+    for (unsigned i = 0; arrival->prepared && i < arrival->count; i++)
+        if (!arrival->list[i].region->foreign)
+            empty_region(&arrival->list[i], NULL);
+}
+
+/*
+ * Drop pages that came too early and are to come again. Those of a file go from the file, too; but
+ * not in place, where they will be written over: only the mapping is to raise a fault.
+ */
+static int discard(struct pf_arriving *arriving, struct pf_run run, struct pf_why *why)
+{
+    const struct pf_region *region = arriving->region;
+    size_t bytes = run.pages << region->page_shift;
+    char *addr = pf_region_page(region, run.first);
+    bool punch = pf_region_shared(region) && !arriving->in_place;
+    if (madvise(addr, bytes, MADV_DONTNEED) || (punch && madvise(addr, bytes, MADV_REMOVE)))
+        return pf_why(why, -errno, "%zu pages of region \"%s\" cannot be dropped: %s", run.pages,
+                      region->name, strerror(errno));
+    return 0;
+}
+
+static int discard_missing(struct pf_arriving *arriving, struct pf_why *why)
+{
+    struct pf_run run = pf_pageset_next(&arriving->missing, 0);
+    while (run.pages > 0) {
+        int error = discard(arriving, run, why);
+        if (error)
+            return error;
+        run = pf_pageset_next(&arriving->missing, run.first + run.pages);
+    }
+    bool punched = pf_region_shared(arriving->region) && !arriving->in_place;
+    return punched ? pf_backing_reserve(arriving->region, why) : 0;
+}
+
 static int arm_region(struct pf_arrival *arrival, struct pf_arriving *arriving, struct pf_why *why)
 {
     const struct pf_region *region = arriving->region;
     bool zeropage;
-    if (arriving->thp)
-        pf_thp_off(region);
-    int error = empty_region(arriving, why);
-    if (error)
+    int error = arrival->prepared ? discard_missing(arriving, why) : set_apart(arriving, why);
+    if (!error && !arrival->prepared)
+        error = empty_region(arriving, why);
+    /* Nothing of it is missing: it is plain memory already. */
+    if (error || (arrival->prepared && pf_pageset_count(&arriving->missing) == 0))
         return error;
     error = pf_uffd_register(&arrival->uffd, region->addr, region->bytes, arriving->in_place,
                              &zeropage);
@@ -201,13 +264,16 @@ void pf_arrival_disarm(struct pf_arrival *arrival)
 {
     for (unsigned i = 0; i < arrival->count; i++) {
         struct pf_arriving *arriving = &arrival->list[i];
-        if (!arriving->armed)
-            continue;
-        pf_uffd_unregister(&arrival->uffd, arriving->region->addr, arriving->region->bytes);
-        madvise(arriving->region->addr, arriving->region->bytes, MADV_DOFORK);
-        if (arriving->thp)
-            pf_thp_on(arriving->region);
+        const struct pf_region *region = arriving->region;
+        if (arriving->armed)
+            pf_uffd_unregister(&arrival->uffd, region->addr, region->bytes);
         arriving->armed = false;
+        if (!arriving->apart)
+            continue;
+        madvise(region->addr, region->bytes, MADV_DOFORK);
+        if (arriving->thp)
+            pf_thp_on(region);
+        arriving->apart = false;
     }
 }
 

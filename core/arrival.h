@@ -33,6 +33,7 @@ struct pf_arriving {
     struct pf_pageset requested; /* asked for on the urgent lane; the fault thread's own */
     atomic_bool zeropage;        /* UFFDIO_ZEROPAGE works here */
     bool armed;                  /* registered with the userfaultfd */
+    bool apart;                  /* nobody else's: no children, no transparent huge pages */
     bool thp;                    /* transparent huge pages are to be switched on again */
     uint64_t populated;          /* the source's word how much of it has content: shared regions */
     /*
@@ -60,7 +61,8 @@ struct pf_arrival {
     atomic_int state;             /* enum pf_incoming_state */
     char *zeros;                  /* a host page of zeros, where ZEROPAGE doesn't work */
     size_t zeros_bytes;
-    int done_fd; /* eventfd, written when nothing is missing any more */
+    bool prepared; /* for pre-copy: the regions were emptied before anything came */
+    int done_fd;   /* eventfd, written when nothing is missing any more */
 };
 
 /* done_fd stays the caller's. -ENOMEM, or why no userfaultfd can be had here. */
@@ -75,8 +77,18 @@ int pf_arrival_probe(struct pf_arrival *arrival, struct pf_why *why);
 bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_run run);
 
 /*
- * Make every region truly empty (nothing the program wrote before may survive) and register it:
- * from here on touching a page that isn't there waits for the fault thread, which must be running.
+ * Before pre-copy: make every region truly empty, so that what is never sent is zero. The second
+ * mappings of regions in place are there already.
+ */
+int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why);
+
+/* Pre-copy has failed, nobody writes any more: leave no page of it behind. */
+void pf_arrival_abandon(struct pf_arrival *arrival);
+
+/*
+ * After pre-copy drop what is yet to come, else make every region truly empty (nothing the program
+ * wrote before may survive); and register what is not complete: from here on touching a page that
+ * isn't there waits for the fault thread, which must be running.
  */
 int pf_arrival_arm(struct pf_arrival *arrival, struct pf_why *why);
 

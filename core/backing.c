@@ -131,6 +131,11 @@ int pf_backing_empty_file(const struct pf_region *region, struct pf_why *why)
                   (off_t)region->bytes) < 0)
         return pf_why(why, -errno, "region \"%s\": its memfd cannot be emptied: %s", region->name,
                       strerror(errno));
+    return pf_backing_reserve(region, why);
+}
+
+int pf_backing_reserve(const struct pf_region *region, struct pf_why *why)
+{
     if (!pf_region_huge(region))
         return 0;
     /* Mapping reserves, and the reservation of a file outlives the mapping. */

@@ -33,6 +33,9 @@ char *pf_backing_map_again(const struct pf_region *region);
  */
 int pf_backing_empty_file(const struct pf_region *region, struct pf_why *why);
 
+/* After holes were punched into a file of huge pages: reserve them again. -ENOMEM. */
+int pf_backing_reserve(const struct pf_region *region, struct pf_why *why);
+
 /* "4 KiB", "2 MiB", "1 GiB". */
 const char *pf_page_size_name(unsigned page_shift);
 

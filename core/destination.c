@@ -94,6 +94,8 @@ static int tell_arena(struct pf_destination *destination)
     uint8_t key[PF_RKEY_BYTES];
     int error = pf_landings_tell(&destination->arrival, session);
     if (!error)
+        error = pf_destination_open_rounds(destination);
+    if (!error)
         error = pf_rkey_pack(requests->pages_mr, session->urgent.endpoint, key);
     if (!error)
         error = pf_session_begin(session, &payload);
@@ -116,108 +118,6 @@ static int tell_arena(struct pf_destination *destination)
     pf_put_u64(&payload, (uintptr_t)requests->trays.memory);
     pf_put_bytes(&payload, key, sizeof key);
     return pf_session_commit(session, PF_MSG_ARENA, &payload);
-}
-
-/* ---- the switch ------------------------------------------------------------------------------ */
-
-static int take_unsent(struct pf_destination *destination, struct pf_message *message)
-{
-    struct pf_wire *payload = &message->payload;
-    uint32_t region = pf_get_u32(payload);
-    while (!payload->bad && payload->at < payload->end) {
-        struct pf_run run = {.first = pf_get_u64(payload)};
-        run.pages = pf_get_u64(payload);
-        if (!payload->bad && !pf_arrival_expect(&destination->arrival, region, run))
-            payload->bad = true;
-    }
-    return pf_session_check(&destination->session, message);
-}
-
-static int take_state(struct pf_destination *destination, struct pf_message *message)
-{
-    struct pf_wire *payload = &message->payload;
-    size_t room = destination->job->state.bytes - destination->blob_filled;
-    uint64_t at = pf_get_u64(payload);
-    size_t part = payload->bad ? 0 : (size_t)(payload->end - payload->at);
-    if (at != destination->blob_filled || part > room)
-        payload->bad = true;
-    if (!payload->bad) {
-        pf_get_bytes(payload, destination->blob + destination->blob_filled, part);
-        destination->blob_filled += part;
-    }
-    return pf_session_check(&destination->session, message);
-}
-
-/* Unsent runs, in pull mode their keys, then state, then the word to listen. */
-static int take_switch(struct pf_destination *destination)
-{
-    struct pf_session *session = &destination->session;
-    struct pf_message message;
-    pf_arrival_set_state(&destination->arrival, PF_INCOMING_DISCARD);
-    for (;;) {
-        int error = pf_session_next(session, &message);
-        if (error)
-            return error;
-        if (message.type == PF_MSG_UNSENT && destination->blob_filled == 0)
-            error = take_unsent(destination, &message);
-        else if (message.type == PF_MSG_KEYS && session->pull && destination->blob_filled == 0)
-            error = pf_destination_take_keys(destination, &message);
-        else if (message.type == PF_MSG_STATE)
-            error = take_state(destination, &message);
-        else if (message.type == PF_MSG_LISTEN &&
-                 destination->blob_filled == destination->job->state.bytes)
-            return pf_session_check(session, &message);
-        else
-            error = pf_why(&session->why, -EPROTO, "the source sent %s out of turn",
-                           pf_message_name(message.type));
-        if (error)
-            return error;
-    }
-}
-
-static int start_listen(struct pf_destination *destination)
-{
-    struct pf_session *session = &destination->session;
-    struct ferry_job *job = destination->job;
-    int error = session->pull ? pf_destination_ready_pull(destination) : 0;
-    if (error)
-        return error;
-    pf_memory_locks_release(&destination->locks, &job->regions);
-    pf_job_notify(job, FERRY_EVENT_LISTEN, NULL);
-    pf_session_hand_over(session);
-    pf_clients_attach(job->clients, &destination->arrival);
-    /* The fault thread runs before the first page can fault. */
-    error = pf_fault_thread_start(&destination->faults);
-    if (!error)
-        error = pf_arrival_arm(&destination->arrival, &session->why);
-    if (session->pull && !error)
-        error = pf_destination_start_pull(destination);
-    for (unsigned i = 0; i < session->rail_count && !session->pull && !error; i++)
-        error = pf_placer_start(&destination->placers[i]);
-    if (error)
-        return error;
-    pf_arrival_set_state(&destination->arrival, PF_INCOMING_LISTENING);
-    error = pf_job_commit(job, &session->why);
-    return error ? error : pf_session_say(session, PF_MSG_LISTENING);
-}
-
-static int run_job(struct pf_destination *destination)
-{
-    struct pf_session *session = &destination->session;
-    struct pf_message message;
-    int error = pf_session_expect(session, PF_MSG_RUN, &message);
-    if (!error)
-        error = pf_session_check(session, &message);
-    if (!error)
-        error = pf_session_failure(session);
-    if (error)
-        return error;
-    destination->ran = true;
-    pf_session_outlive_rails(session);
-    pf_arrival_set_state(&destination->arrival, PF_INCOMING_RUNNING);
-    pf_state_restore(&destination->job->state, destination->blob);
-    pf_job_arrive(destination->job);
-    return pf_session_say(session, PF_MSG_RUNNING);
 }
 
 /* ---- post-copy ------------------------------------------------------------------------------- */
@@ -327,9 +227,9 @@ static int run_steps(struct pf_destination *destination)
         {pf_destination_compare, PF_PHASE_ADVISE},
         {open_lanes, PF_PHASE_ADVISE},
         {tell_arena, PF_PHASE_ADVISE},
-        {take_switch, PF_PHASE_DISCARD},
-        {start_listen, PF_PHASE_DISCARD},
-        {run_job, PF_PHASE_LISTENING},
+        {pf_destination_take_switch, PF_PHASE_DISCARD},
+        {pf_destination_start_listen, PF_PHASE_DISCARD},
+        {pf_destination_run_job, PF_PHASE_LISTENING},
         {receive_pages, PF_PHASE_POSTCOPY},
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
@@ -352,6 +252,8 @@ static int prepare(struct pf_destination *destination)
     pf_job_uncommit(job);
     destination->arrival.uffd.fd = -1;
     destination->greeted = destination->ending = destination->lanes_ready = false;
+    destination->rounds = false;
+    destination->offers = (struct pf_offers){.list = NULL};
     destination->blob_filled = 0;
     destination->blob = malloc(job->state.bytes ? job->state.bytes : 1);
     if (!destination->blob)
@@ -377,7 +279,10 @@ static void clean_up(struct pf_destination *destination)
         pf_placer_close(&destination->placers[i]);
     pf_destination_close_pull(destination);
     pf_destination_close_told(destination);
+    pf_offers_close(&destination->offers);
     pf_landings_close(&destination->arrival);
+    if (!destination->ran)
+        pf_arrival_abandon(&destination->arrival);
     pf_arrival_close(&destination->arrival);
     free(destination->blob);
     destination->blob = NULL;

@@ -11,6 +11,7 @@
 #include "core/faults.h"
 #include "core/job.h"
 #include "core/memory_locks.h"
+#include "core/offer.h"
 #include "core/placer.h"
 #include "core/puller.h"
 #include "core/session.h"
@@ -39,6 +40,8 @@ struct pf_destination {
     struct pf_placer placers[PF_RAILS_MAX]; /* one for each rail */
     struct pf_fetch fetch;                  /* pull mode: instead of them */
     struct pf_puller pullers[PF_RAILS_MAX];
+    struct pf_offers offers; /* pre-copy: where the source may write */
+    bool rounds;             /* there is pre-copy */
     struct pf_memory_locks locks;
     bool greeted;            /* a source has the control connection */
     bool ending;             /* the session has failed: the next source may wait */
@@ -68,6 +71,22 @@ void pf_destination_stop_listening(struct pf_destination *destination);
  * error with a sentence that names it.
  */
 int pf_destination_compare(struct pf_destination *destination);
+
+/* ---- the switch, step by step (destination_switch.c) ----------------------------------------- */
+
+/* Make ready for pre-copy, if there is to be some: before ARENA. */
+int pf_destination_open_rounds(struct pf_destination *destination);
+
+/* What comes before LISTEN: wants of windows, unsent runs, keys, state. */
+int pf_destination_take_switch(struct pf_destination *destination);
+
+/* Empty what is missing, arm it, and say so. */
+int pf_destination_start_listen(struct pf_destination *destination);
+
+/* Wait for RUN and let the job go. */
+int pf_destination_run_job(struct pf_destination *destination);
+
+/* ---- telling --------------------------------------------------------------------------------- */
 
 /* Tell the source how it goes; and at the end, that nothing is missing and who waited how long. */
 int pf_destination_tell_progress(struct pf_destination *destination);

@@ -18,6 +18,7 @@ static int take_hello(struct pf_destination *destination)
     uint64_t bytes = pf_get_u64(&message.payload);
     uint32_t rails = pf_get_u32(&message.payload);
     uint32_t flags = pf_get_u32(&message.payload);
+    destination->offers.pin = pf_get_u32(&message.payload);
     error = pf_session_check(session, &message);
     if (error)
         return error;
@@ -29,11 +30,15 @@ static int take_hello(struct pf_destination *destination)
     if (destination->regions_expected > PF_REGIONS_MAX)
         return pf_why(&session->why, -EPROTO, "the source has %u regions: no job has that many",
                       destination->regions_expected);
-    if (flags & ~(uint32_t)(PF_HELLO_PULL | PF_HELLO_NO_BACKGROUND | PF_HELLO_TELL_RECEIVED))
+    if (flags & ~(uint32_t)(PF_HELLO_PULL | PF_HELLO_NO_BACKGROUND | PF_HELLO_TELL_RECEIVED |
+                            PF_HELLO_ROUNDS) ||
+        (flags & PF_HELLO_PULL && flags & PF_HELLO_ROUNDS) ||
+        destination->offers.pin > PF_PIN_STAGE)
         return pf_why(&session->why, -EPROTO, "the source wants what is not known here (flags %#x)",
                       flags);
     session->pull = flags & PF_HELLO_PULL;
     destination->background = !(flags & PF_HELLO_NO_BACKGROUND);
+    destination->rounds = flags & PF_HELLO_ROUNDS;
     destination->tells_received = flags & PF_HELLO_TELL_RECEIVED;
     destination->bytes_expected = bytes;
     if (rails < session->rail_count)

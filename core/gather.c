@@ -72,28 +72,42 @@ static size_t room(const struct pf_outgoing *stage, const struct load *load)
 
 /* ---- adding ---------------------------------------------------------------------------------- */
 
-/* Put claimed memory on the gather list, or among the writes beside it. */
-static void add_memory(struct pf_outgoing *stage, const struct load *load, size_t at, size_t bytes)
+static struct pf_sge readable(struct pf_outgoing *stage, struct pf_mr *mr,
+                              const struct pf_region *region, size_t at, size_t bytes)
 {
     struct pf_batch *batch = &stage->batch;
-    struct pf_sge sge = {load->mr, load->source->region->addr + at, bytes};
-    if (!sge.mr) {
+    struct pf_sge sge = {mr, region->addr + at, bytes};
+    if (!mr) {
         uint8_t *copy = stage->bounce + batch->bounced;
         memcpy(copy, sge.addr, bytes);
         sge = (struct pf_sge){stage->mover->mr, copy, bytes};
         batch->bounced += bytes;
     }
-    if (load->landing->in_place) {
-        batch->directs[batch->direct_count++] = (struct pf_direct){
-            .sge = sge,
-            .remote = load->landing->addr + at,
-            .key = &load->landing->bulk[stage->mover->port->rail],
-        };
-        batch->direct_bytes += bytes;
-    } else {
-        batch->sges[batch->sge_count++] = sge;
-        batch->bytes += bytes;
+    return sge;
+}
+
+void pf_batch_add(struct pf_outgoing *stage, struct pf_mr *mr, const struct pf_region *region,
+                  size_t at, size_t bytes)
+{
+    struct pf_batch *batch = &stage->batch;
+    batch->sges[batch->sge_count++] = readable(stage, mr, region, at, bytes);
+    batch->bytes += bytes;
+}
+
+/* Put claimed memory on the gather list, or among the writes beside it. */
+static void add_memory(struct pf_outgoing *stage, const struct load *load, size_t at, size_t bytes)
+{
+    struct pf_batch *batch = &stage->batch;
+    if (!load->landing->in_place) {
+        pf_batch_add(stage, load->mr, load->source->region, at, bytes);
+        return;
     }
+    batch->directs[batch->direct_count++] = (struct pf_direct){
+        .sge = readable(stage, load->mr, load->source->region, at, bytes),
+        .remote = load->landing->addr + at,
+        .key = &load->landing->bulk[stage->mover->port->rail],
+    };
+    batch->direct_bytes += bytes;
 }
 
 static void count_pages(const struct pf_mover *mover, bool zero, size_t pages)
@@ -219,7 +233,7 @@ static bool add_run(struct pf_outgoing *stage, struct pf_run run, unsigned runs_
     return true;
 }
 
-static void begin_batch(struct pf_batch *batch)
+void pf_batch_begin(struct pf_batch *batch)
 {
     batch->run_count = batch->direct_count = 0;
     batch->sge_count = 1; /* the header goes first */
@@ -248,7 +262,7 @@ void pf_gather(struct pf_outgoing *stage)
     unsigned runs_max = mover->gather * mover->parts_max - 1;
     if (runs_max > PF_STAGE_RUNS_MAX)
         runs_max = PF_STAGE_RUNS_MAX;
-    begin_batch(batch);
+    pf_batch_begin(batch);
     if (must_wait(mover) || (mover->large.begun && !add_parts(stage, runs_max)))
         return;
     size_t bytes_max = least(mover->allowed, pf_gather_most(mover));

@@ -222,11 +222,11 @@ static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf
         pthread_join(job->session_thread, NULL);
     job->joinable = false;
     atomic_store(&job->cancel, false);
+    job->rounds.rounds = 0;
     job->committed = false;
     job->outcome.serial++;
     job->outcome.ended = false;
     job->migrating = true;
-    job->rounds.rounds = 0;
     memset(job->notes, 0, sizeof job->notes);
     atomic_store(&job->switch_now, false);
     pf_knobs_fill(&job->knobs, &job->options);

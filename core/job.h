@@ -167,6 +167,8 @@ void pf_job_note_failure(struct ferry_job *job, const struct pf_why *why);
 /* Ask for the job to stop at its next safe point; the attached session is woken when it has. */
 void pf_job_want_pause(struct ferry_job *job);
 bool pf_job_paused(struct ferry_job *job);
+/* Let it go on for now: it stood still for a moment only. */
+void pf_job_unpause(struct ferry_job *job);
 
 /* Count safe points from now on, or no longer; then the job also runs at full speed again. */
 void pf_job_pace(struct ferry_job *job, bool on);

@@ -88,6 +88,15 @@ void pf_job_slow_down(struct ferry_job *job, unsigned percent)
     pthread_mutex_unlock(&job->lock);
 }
 
+void pf_job_unpause(struct ferry_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    job->verdict = PF_VERDICT_CONTINUE;
+    atomic_fetch_and(&job->attention, ~(unsigned)PF_ATTEND_PAUSE);
+    pthread_cond_broadcast(&job->changed);
+    pthread_mutex_unlock(&job->lock);
+}
+
 void pf_job_set_uri(struct ferry_job *job, const char *uri)
 {
     pthread_mutex_lock(&job->lock);

@@ -134,7 +134,7 @@ static int post_stage(struct pf_outgoing *stage)
     return 0;
 }
 
-static int post(struct pf_outgoing *stage)
+int pf_mover_post(struct pf_outgoing *stage)
 {
     struct pf_mover *mover = stage->mover;
     stage->credit = false;
@@ -200,7 +200,7 @@ static void credit_done(struct pf_op *op, int status, size_t bytes)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-static struct pf_outgoing *free_stage(struct pf_mover *mover)
+struct pf_outgoing *pf_mover_free_stage(struct pf_mover *mover)
 {
     for (unsigned i = 0; i < mover->stages; i++)
         if (mover->outgoing[i].credit && mover->outgoing[i].posted == 0)
@@ -215,7 +215,7 @@ static int send_one(struct pf_mover *mover)
         return 0;
     if (pf_background_follow(&mover->background))
         pf_supply_follow(&mover->supply);
-    struct pf_outgoing *stage = free_stage(mover);
+    struct pf_outgoing *stage = pf_mover_free_stage(mover);
     if (!stage || !pf_background_may_add(&mover->background, mover->under_way))
         return 0;
     mover->allowed = pf_rate_ask(&mover->rate, pf_gather_most(mover), mover->under_way == 0);
@@ -229,7 +229,7 @@ static int send_one(struct pf_mover *mover)
         settle(stage);
         return 0;
     }
-    int error = post(stage);
+    int error = pf_mover_post(stage);
     return error ? error : 1;
 }
 
@@ -239,7 +239,9 @@ static void *mover_run(void *arg)
     while (!pf_worker_stopping(&mover->worker) && !pf_port_lost(mover->port)) {
         pf_worker_heed(&mover->worker);
         int events = pf_progress(mover->port->lane, BUDGET);
-        int sent = events < 0 ? events : send_one(mover);
+        int sent = events;
+        if (events >= 0)
+            sent = atomic_load(&mover->follows) ? send_one(mover) : pf_round_send(mover);
         if (sent < 0) {
             if (!pf_worker_stopping(&mover->worker))
                 pf_port_lose(mover->port, sent);
@@ -349,6 +351,12 @@ int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory)
         .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
     return pf_worker_start(&mover->worker, "pf-mover", mover_run, mover);
+}
+
+void pf_mover_follow(struct pf_mover *mover)
+{
+    atomic_store(&mover->follows, true);
+    pf_worker_nudge(&mover->worker);
 }
 
 /* They will be counted again. */

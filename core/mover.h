@@ -10,6 +10,7 @@
 #include "core/background.h"
 #include "core/rate.h"
 #include "core/responder.h"
+#include "core/round_send.h"
 #include "core/supply.h"
 
 struct pf_mover;
@@ -79,6 +80,8 @@ struct pf_mover {
     struct pf_rate_user rate;
     size_t allowed; /* bytes in one filling, by the rate limit */
     struct pf_large large;
+    struct pf_round_sender round; /* pre-copy */
+    atomic_bool follows;          /* post-copy: what is unsent goes to the stages */
     struct pf_idle idle;
     unsigned stages, parts_max, gather;
     size_t stage_size;
@@ -100,7 +103,17 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned r
 int pf_mover_post_receives(struct pf_mover *mover);
 void pf_mover_aim(struct pf_mover *mover, uint64_t addr, const struct pf_rkey *key,
                   const struct pf_landing *landings);
+/* Take the bulk lane over. Pages leave in rounds (core/round_send.h), and after pf_mover_follow().
+ */
 int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory);
+/* The destination listens: from here on send what is unsent. No round is under way. */
+void pf_mover_follow(struct pf_mover *mover);
+
+/* For the mover's thread: a stage that can be filled, or NULL; and to send what it was filled with.
+ */
+struct pf_outgoing *pf_mover_free_stage(struct pf_mover *mover);
+int pf_mover_post(struct pf_outgoing *stage);
+
 /*
  * Its rail has broken and its thread has ended. `due` says of each stage which filling the
  * destination would have placed next: what was filled and not placed becomes unsent. -EPROTO.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/placer.h"
 
+#include "core/apply.h"
 #include "core/locked.h"
 #include "pageferry.h"
 
@@ -116,6 +117,20 @@ static int take_run(struct pf_placer *placer, const struct pf_stage_run *run, co
     return place_run(placer, &placing);
 }
 
+/* Place or apply one run. The bytes of the stage that it took, or -errno. */
+static int64_t use_run(struct pf_placer *placer, const struct pf_stage_run *run, const char *data,
+                       size_t left)
+{
+    if (pf_applies(placer->arrival))
+        return pf_apply_run(placer->arrival, run, placer->stage_size, data, left);
+    if (!run_fits(placer, run, left))
+        return -EPROTO;
+    size_t staged = staged_bytes(placer, run);
+    pf_count(&placer->session->rails[placer->port->rail].bytes, data_bytes(placer, run));
+    int error = take_run(placer, run, data);
+    return error ? error : (int64_t)staged;
+}
+
 static int place_runs(struct pf_incoming *stage)
 {
     struct pf_placer *placer = stage->placer;
@@ -126,13 +141,10 @@ static int place_runs(struct pf_incoming *stage)
         struct pf_stage_run run;
         /* Unpacked into our own memory first: the source could still write to the stage. */
         pf_stage_run_unpack(header + (size_t)i * PF_RUN_BYTES, &run);
-        if (!run_fits(placer, &run, placer->stage_size - used))
-            return -EPROTO;
-        int error = take_run(placer, &run, pages + used);
-        if (error)
-            return error;
-        used += staged_bytes(placer, &run);
-        pf_count(&placer->session->rails[placer->port->rail].bytes, data_bytes(placer, &run));
+        int64_t taken = use_run(placer, &run, pages + used, placer->stage_size - used);
+        if (taken < 0)
+            return (int)taken;
+        used += (size_t)taken;
     }
     return 0;
 }

@@ -56,6 +56,10 @@ static const char *const message_names[PF_MSG_TYPE_END] = {
     [PF_MSG_RECEIVED] = "received",
     [PF_MSG_RAIL_BROKE] = "rail broke",
     [PF_MSG_RAIL_SETTLED] = "rail settled",
+    [PF_MSG_WINDOW] = "window",
+    [PF_MSG_WANT] = "want",
+    [PF_MSG_CLOSE_WINDOWS] = "close windows",
+    [PF_MSG_WINDOWS_CLOSED] = "windows closed",
 };
 
 const char *pf_message_name(unsigned type)

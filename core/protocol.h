@@ -12,7 +12,7 @@
 #include "transport/transport.h"
 
 enum {
-    PF_PROTOCOL_VERSION = 2,
+    PF_PROTOCOL_VERSION = 3,
     PF_PROTOCOL_MAGIC = 0x59524650, /* "PFRY" */
     PF_RAILS_MAX = 8,
 };
@@ -61,7 +61,11 @@ enum pf_message_type {
     PF_MSG_LANDING,    /* D: before ARENA: a region is placed in place: where, and its keys */
     PF_MSG_RECEIVED,   /* D: chunks of a region that have been received whole, if asked to tell */
     PF_MSG_RAIL_BROKE, /* S: a rail is of no use any more */
-    PF_MSG_RAIL_SETTLED, /* D: what of it has been placed; nothing of it lands any more */
+    PF_MSG_RAIL_SETTLED,   /* D: what of it has been placed; nothing of it lands any more */
+    PF_MSG_WINDOW,         /* D: pre-copy: where pages of a region may be written */
+    PF_MSG_WANT,           /* S: a window for this chunk, please */
+    PF_MSG_CLOSE_WINDOWS,  /* S: no more writes into regions */
+    PF_MSG_WINDOWS_CLOSED, /* D: nor could there be any */
     PF_MSG_TYPE_END
 };
 
@@ -72,7 +76,17 @@ enum {
     PF_HELLO_PULL = 1 << 0,          /* the destination reads the pages: no ARENA, but KEYS */
     PF_HELLO_NO_BACKGROUND = 1 << 1, /* and only those that it needs */
     PF_HELLO_TELL_RECEIVED = 1 << 2, /* RECEIVED is wanted */
+    PF_HELLO_ROUNDS = 1 << 3,        /* pages come before the switch, too */
 };
+
+/* What WINDOW says of its pages. */
+enum {
+    PF_WINDOW_MSG_OPEN,    /* they may be written */
+    PF_WINDOW_MSG_REFUSED, /* they can't be registered: by the stages */
+    PF_WINDOW_MSG_NEVER,   /* (a whole region) they come after the switch only */
+};
+
+enum { PF_WANTS_MAX = 4 }; /* WANTs that have not been answered */
 
 enum { PF_HEADER_BYTES = 16 };
 

@@ -37,18 +37,29 @@ static int say_hello(struct pf_source *source)
     pf_put_u32(&payload, source->session.rail_count);
     pf_put_u32(&payload, (source->session.pull ? PF_HELLO_PULL : 0) |
                              (source->session.options->background ? 0 : PF_HELLO_NO_BACKGROUND) |
-                             (source->session.options->release_ram ? PF_HELLO_TELL_RECEIVED : 0));
+                             (source->session.options->release_ram ? PF_HELLO_TELL_RECEIVED : 0) |
+                             (source->rounds.wanted ? PF_HELLO_ROUNDS : 0));
+    pf_put_u32(&payload, source->session.options->pin);
     return pf_session_commit(&source->session, PF_MSG_HELLO, &payload);
+}
+
+static bool pins(const struct pf_session *session)
+{
+    for (unsigned i = 0; i < session->rail_count; i++)
+        if (session->rails[i].device->caps.needs_pinning)
+            return true;
+    return false;
 }
 
 static int describe_region(struct pf_source *source, unsigned id)
 {
     const struct pf_region *region = &source->job->regions.list[id];
     struct pf_wire payload;
-    uint64_t populated = 0; /* asked of shared regions only: it decides how they are placed */
+    uint64_t populated = 0; /* decides what is pinned, and how shared regions are placed */
     int error = pf_region_check_file(region, &source->session.why);
-    if (!error && pf_region_shared(region))
+    if (!error && (pf_region_shared(region) || pins(&source->session)))
         error = pf_populated_bytes(region, &populated, &source->session.why);
+    source->populated += populated;
     if (!error)
         error = pf_session_begin(&source->session, &payload);
     if (error)
@@ -96,199 +107,6 @@ static int introduce(struct pf_source *source)
     return pf_session_check(&source->session, &message);
 }
 
-/* ---- the switch ------------------------------------------------------------------------------ */
-
-static int pause_job(struct pf_source *source)
-{
-    uint64_t asked_ns = pf_now_ns();
-    pf_job_want_pause(source->job);
-    while (!pf_job_paused(source->job)) {
-        struct pf_message message;
-        int got = pf_session_poll(&source->session, &message);
-        if (got > 0)
-            return pf_why(&source->session.why, -EPROTO, "the destination spoke out of turn (%s)",
-                          pf_message_name(message.type));
-        int error = got < 0 ? got : pf_session_step(&source->session);
-        if (error)
-            return error;
-    }
-    source->paused_ns = pf_now_ns();
-    pf_count_set(&source->job->counters.pause_us, since_us(asked_ns));
-    return 0;
-}
-
-static int scan(struct pf_source *source)
-{
-    uint64_t before = pf_now_ns();
-    struct pf_session *session = &source->session;
-    struct pf_source_rails rails = {.count = session->rail_count};
-    for (unsigned i = 0; i < session->rail_count; i++) {
-        rails.devices[i] = session->rails[i].device;
-        rails.nodes[i] = session->rails[i].placement.node;
-    }
-    int error =
-        pf_source_memory_open(&source->memory, &rails, &source->job->regions, &session->why);
-    if (!error && session->options->release_ram)
-        error =
-            pf_release_open(&source->release, &source->memory, session->counters, &session->why);
-    if (error)
-        return error;
-    pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
-    pf_count_set(&source->job->counters.scan_us, since_us(before));
-    return 0;
-}
-
-/* As many of a region's unsent runs as fit in one message, from page *at on. */
-static int tell_unsent_batch(struct pf_source *source, unsigned id, size_t *at)
-{
-    struct pf_pageset *unsent = &source->memory.regions[id].unsent;
-    struct pf_wire payload;
-    int error = pf_session_begin(&source->session, &payload);
-    if (error)
-        return error;
-    pf_put_u32(&payload, id);
-    while (payload.end - payload.at >= PF_RUN_BYTES) {
-        struct pf_run run = pf_pageset_next(unsent, *at);
-        if (run.pages == 0) {
-            *at = unsent->pages;
-            break;
-        }
-        pf_put_u64(&payload, run.first);
-        pf_put_u64(&payload, run.pages);
-        *at = run.first + run.pages;
-    }
-    return pf_session_commit(&source->session, PF_MSG_UNSENT, &payload);
-}
-
-static int tell_unsent(struct pf_source *source)
-{
-    for (unsigned id = 0; id < source->memory.count; id++) {
-        size_t at = 0;
-        while (at < source->memory.regions[id].unsent.pages) {
-            int error = tell_unsent_batch(source, id, &at);
-            if (error)
-                return error;
-        }
-    }
-    return 0;
-}
-
-static int tell_keys(struct pf_source *source)
-{
-    if (!source->session.pull)
-        return 0;
-    uint64_t before = pf_now_ns();
-    int error = pf_source_keys_give(&source->keys, &source->session, &source->memory);
-    pf_count_set(&source->job->counters.scan_us,
-                 pf_count_get(&source->job->counters.scan_us) + since_us(before));
-    return error;
-}
-
-static int send_blob(struct pf_source *source, const uint8_t *blob, size_t bytes)
-{
-    size_t done = 0;
-    while (done < bytes) {
-        struct pf_wire payload;
-        int error = pf_session_begin(&source->session, &payload);
-        if (error)
-            return error;
-        size_t room = (size_t)(payload.end - payload.at) - sizeof(uint64_t);
-        size_t part = bytes - done < room ? bytes - done : room;
-        pf_put_u64(&payload, done);
-        pf_put_bytes(&payload, blob + done, part);
-        error = pf_session_commit(&source->session, PF_MSG_STATE, &payload);
-        if (error)
-            return error;
-        done += part;
-    }
-    return 0;
-}
-
-static int tell_state(struct pf_source *source)
-{
-    uint64_t before = pf_now_ns();
-    const struct pf_state *state = &source->job->state;
-    uint8_t *blob = malloc(state->bytes ? state->bytes : 1);
-    if (!blob)
-        return pf_why(&source->session.why, -ENOMEM, "no memory for the job's state");
-    pf_state_save(state, blob);
-    int error = send_blob(source, blob, state->bytes);
-    free(blob);
-    pf_count_set(&source->job->counters.state_us, since_us(before));
-    return error;
-}
-
-/* In pull mode nobody works at the source, if the NIC serves reads by itself. */
-static int start_pull(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    int error = 0;
-    if (!pf_attendants_needed(session)) {
-        pf_session_keep_lanes(session);
-        return 0;
-    }
-    pf_session_hand_over(session);
-    error = pf_attendant_start(&source->attendants[0], "pf-urgent");
-    for (unsigned i = 0; i < session->rail_count && !error; i++)
-        error = pf_attendant_start(&source->attendants[1 + i], "pf-bulk");
-    return error;
-}
-
-static int start_threads(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    if (session->pull)
-        return start_pull(source);
-    pf_session_hand_over(session);
-    int error = pf_responder_start(&source->responder, &source->memory);
-    for (unsigned i = 0; i < session->rail_count && !error; i++)
-        error = pf_mover_start(&source->movers[i], &source->memory);
-    return error;
-}
-
-static int listen_and_run(struct pf_source *source)
-{
-    struct pf_session *session = &source->session;
-    struct pf_message message;
-    int error = pf_session_say(session, PF_MSG_LISTEN);
-    if (!error)
-        error = pf_session_expect(session, PF_MSG_LISTENING, &message);
-    if (error)
-        return error;
-    pf_job_set_phase(source->job, PF_PHASE_LISTENING);
-    error = start_threads(source);
-    if (error)
-        return error;
-    uint64_t before = pf_now_ns();
-    struct pf_wire payload;
-    error = pf_session_begin(session, &payload);
-    if (error)
-        return error;
-    /* The last chance to stay: whatever has gone wrong up to here. */
-    error = pf_session_failure(session);
-    if (!error)
-        error = pf_job_commit(source->job, &session->why);
-    if (error)
-        return error;
-    pf_session_outlive_rails(session);
-    error = pf_session_commit(session, PF_MSG_RUN, &payload);
-    if (error)
-        return error; /* it was not posted: the destination can't have heard it */
-    /* Whether it arrives or not, the destination may run from here on. */
-    source->run_sent = true;
-    error = pf_session_expect(session, PF_MSG_RUNNING, &message);
-    /* An error from there instead of RUNNING says that it does not run: what it says is in order.
-     */
-    if (error && session->peer_gave_up)
-        source->run_sent = false;
-    if (error)
-        return error;
-    pf_count_set(&source->job->counters.resume_us, since_us(before));
-    pf_count_set(&source->job->counters.downtime_us, since_us(source->paused_ns));
-    pf_job_set_phase(source->job, PF_PHASE_POSTCOPY);
-    return 0;
-}
-
 /* ---- post-copy ------------------------------------------------------------------------------- */
 
 static int take_progress(struct pf_source *source, struct pf_message *message)
@@ -321,6 +139,7 @@ static int take_report(struct pf_source *source, struct pf_message *message)
 static int follow(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
+    pf_rounds_close(source); /* the job is elsewhere: nobody writes here any more */
     for (;;) {
         struct pf_message message;
         int error;
@@ -379,7 +198,7 @@ static int check_options(struct pf_source *source)
         return pf_why(&source->session.why, -EINVAL,
                       "--release-ram on does not go with --fetch read, where the destination reads "
                       "the source's memory: leave one of them out");
-    return 0;
+    return pf_rounds_choose(source);
 }
 
 static int run_steps(struct pf_source *source)
@@ -390,12 +209,13 @@ static int run_steps(struct pf_source *source)
         {introduce, PF_PHASE_ADVISE},
         {pf_source_open_lanes, PF_PHASE_ADVISE},
         {pf_source_take_aim, PF_PHASE_ADVISE},
-        {pause_job, PF_PHASE_ADVISE},
-        {scan, PF_PHASE_DISCARD},
-        {tell_unsent, PF_PHASE_DISCARD},
-        {tell_keys, PF_PHASE_DISCARD},
-        {tell_state, PF_PHASE_DISCARD},
-        {listen_and_run, PF_PHASE_DISCARD},
+        {pf_rounds_run, PF_PHASE_PRECOPY},
+        {pf_source_pause, PF_PHASE_PRECOPY},
+        {pf_source_scan, PF_PHASE_DISCARD},
+        {pf_source_tell_unsent, PF_PHASE_DISCARD},
+        {pf_source_tell_keys, PF_PHASE_DISCARD},
+        {pf_source_tell_state, PF_PHASE_DISCARD},
+        {pf_source_listen_and_run, PF_PHASE_DISCARD},
         {follow, PF_PHASE_POSTCOPY},
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
@@ -417,6 +237,7 @@ static void close_source(struct pf_source *source)
     for (unsigned i = 0; i <= PF_RAILS_MAX; i++)
         pf_worker_stop(&source->attendants[i].worker);
     pf_session_hang_up(session);
+    pf_rounds_close(source);
     pf_responder_close(&source->responder);
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         pf_mover_close(&source->movers[i]);

@@ -12,6 +12,7 @@
 #include "core/mover.h"
 #include "core/release.h"
 #include "core/responder.h"
+#include "core/rounds.h"
 #include "core/session.h"
 #include "core/source_keys.h"
 #include "core/source_memory.h"
@@ -21,6 +22,7 @@ struct pf_source {
     struct pf_session session;
     struct pf_source_memory memory;
     struct pf_landing *landings; /* the destination's word: one for each region */
+    struct pf_rounds rounds;
     struct pf_release release;
     struct pf_responder responder;
     struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */
@@ -29,6 +31,7 @@ struct pf_source {
     /* The destination's word: it is its memory. */
     unsigned stages, rails_accepted, trays;
     uint64_t stage_size, tray_size;
+    uint64_t populated; /* bytes of the regions that have content, about: what may be pinned */
     uint64_t began_ns, paused_ns;
     bool run_sent; /* from here on the job never goes on at this side */
     bool complete; /* the destination has all of it */
@@ -48,5 +51,24 @@ int pf_source_settle_rail(struct pf_source *source, struct pf_message *message);
 
 /* Take the destination's word where slots and stages are. */
 int pf_source_take_aim(struct pf_source *source);
+
+/* ---- the switch, step by step (source_switch.c) ---------------------------------------------- */
+
+/* Prepare for sending, with nothing unsent yet: before the first round, or after the pause. */
+int pf_source_open_memory(struct pf_source *source);
+
+/* The engine's threads take the urgent lane and the rails over; pages leave in rounds only. */
+int pf_source_start_threads(struct pf_source *source);
+
+/* Wait for the job to stand at a safe point. */
+int pf_source_pause(struct pf_source *source);
+
+/* The job stands: find what is to follow it. */
+int pf_source_scan(struct pf_source *source);
+
+int pf_source_tell_unsent(struct pf_source *source);
+int pf_source_tell_keys(struct pf_source *source);
+int pf_source_tell_state(struct pf_source *source);
+int pf_source_listen_and_run(struct pf_source *source);
 
 #endif

@@ -217,10 +217,16 @@ static int take_landings(struct pf_source *source, struct pf_message *arena)
     source->landings = calloc(count ? count : 1, sizeof *source->landings);
     if (!source->landings)
         return pf_why(&session->why, -ENOMEM, "no memory for the region table");
+    source->rounds.windows.by_stages = session->options->pin == PF_PIN_STAGE;
+    int failed = pf_windows_init(&source->rounds.windows, &source->job->regions, &session->why);
+    if (failed)
+        return failed;
     for (;;) {
         int error = pf_session_next(session, arena);
         if (!error && arena->type == PF_MSG_LANDING)
             error = pf_landing_take(source->landings, count, session, arena);
+        else if (!error && arena->type == PF_MSG_WINDOW && source->rounds.wanted)
+            error = pf_windows_take(&source->rounds.windows, &source->job->regions, session, arena);
         else if (!error && arena->type != PF_MSG_ARENA)
             error = pf_why(&session->why, -EPROTO, "the peer sent %s where %s was due",
                            pf_message_name(arena->type), pf_message_name(PF_MSG_ARENA));
@@ -252,6 +258,8 @@ int pf_source_take_aim(struct pf_source *source)
     int error = take_landings(source, &message);
     if (error)
         return error;
+    for (unsigned i = 0; i < session->rail_count; i++)
+        pf_round_sender_init(&source->movers[i], &source->rounds.windows);
     uint64_t slots_addr = pf_get_u64(&message.payload);
     uint32_t slot_size = pf_get_u32(&message.payload);
     pf_get_bytes(&message.payload, packed, sizeof packed);

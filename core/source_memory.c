@@ -85,44 +85,23 @@ static void deal_by_node(const struct pf_source_rails *rails, struct pf_source_r
     free(nodes);
 }
 
-static int make_stripes(const struct pf_source_rails *rails, struct pf_source_region *source)
-{
-    int error = pf_stripes_init(&source->stripes, source->unsent.pages, source->region->page_shift,
-                                rails->count);
-    if (!error && nodes_differ(rails))
-        deal_by_node(rails, source);
-    return error;
-}
-
 static int open_region(struct pf_source_memory *memory, struct pf_source_region *source,
                        const struct pf_region *region, struct pf_why *why)
 {
     source->region = region;
     source->chunk_pages = pf_region_chunk_pages(region);
     source->chunk_count = pf_region_chunks(region);
-    int error = pf_pageset_init(&source->unsent, pf_region_pages(region));
-    if (error)
-        return pf_why(why, error, "region \"%s\": no memory for its page set", region->name);
-    error = pf_populated_scan(region, &source->unsent, why);
-    if (!error && make_stripes(&memory->rails, source))
-        error = pf_why(why, -ENOMEM, "region \"%s\": no memory for its stripes", region->name);
+    if (pf_pageset_init(&source->unsent, pf_region_pages(region)) ||
+        pf_pageset_init(&source->landed, pf_region_pages(region)) ||
+        pf_stripes_init(&source->stripes, source->unsent.pages, region->page_shift,
+                        memory->rails.count))
+        return pf_why(why, -ENOMEM, "region \"%s\": no memory for its page sets", region->name);
+    if (nodes_differ(&memory->rails))
+        deal_by_node(&memory->rails, source);
+    int error = 0;
     for (unsigned rail = 0; rail < memory->rails.count && !error; rail++)
         error = open_registrations(source, rail, memory->rails.devices[rail], why);
     return error;
-}
-
-/*
- * What may be pinned at once. A rail registers what is unsent in a chunk when it gets there, so no
- * page is pinned by two but in the chunks that one began and another finishes.
- */
-static uint64_t pinned_bytes(struct pf_source_memory *memory)
-{
-    unsigned pinning = 0;
-    for (unsigned rail = 0; rail < memory->rails.count; rail++)
-        pinning += memory->rails.devices[rail]->caps.needs_pinning;
-    if (pinning == 0)
-        return 0;
-    return pf_source_memory_unsent(memory) + (pinning - 1) * (uint64_t)PF_CHUNK_BYTES;
 }
 
 int pf_source_memory_open(struct pf_source_memory *memory, const struct pf_source_rails *rails,
@@ -138,8 +117,40 @@ int pf_source_memory_open(struct pf_source_memory *memory, const struct pf_sourc
         if (error)
             return error;
     }
-    uint64_t pinned = pinned_bytes(memory);
-    return pinned ? pf_check_memlock(pinned, why) : 0;
+    return 0;
+}
+
+int pf_source_memory_scan_region(struct pf_source_memory *memory, unsigned region,
+                                 struct pf_why *why)
+{
+    struct pf_source_region *source = &memory->regions[region];
+    int error = pf_populated_scan(source->region, &source->unsent, why);
+    if (!error && nodes_differ(&memory->rails))
+        deal_by_node(&memory->rails, source);
+    return error;
+}
+
+int pf_source_memory_scan(struct pf_source_memory *memory, struct pf_why *why)
+{
+    int error = 0;
+    for (unsigned i = 0; i < memory->count && !error; i++)
+        error = pf_source_memory_scan_region(memory, i, why);
+    return error ? error : pf_source_memory_check(memory, pf_source_memory_unsent(memory), why);
+}
+
+/*
+ * What may be pinned at once: a rail registers what is unsent in a chunk when it gets there, so no
+ * page is pinned by two but in the chunks that one began and another finishes.
+ */
+int pf_source_memory_check(const struct pf_source_memory *memory, uint64_t populated,
+                           struct pf_why *why)
+{
+    unsigned pinning = 0;
+    for (unsigned rail = 0; rail < memory->rails.count; rail++)
+        pinning += memory->rails.devices[rail]->caps.needs_pinning;
+    if (pinning == 0 || memory->unpinned)
+        return 0;
+    return pf_check_memlock(populated + (pinning - 1) * (uint64_t)PF_CHUNK_BYTES, why);
 }
 
 static void close_chunk(struct pf_extents *extents)
@@ -147,7 +158,8 @@ static void close_chunk(struct pf_extents *extents)
     if (!extents || extents == &unregistrable)
         return;
     for (unsigned i = 0; i < extents->count; i++)
-        pf_mr_dereg(extents->list[i].mr);
+        if (extents->list[i].mr)
+            pf_mr_dereg(extents->list[i].mr);
     free(extents);
 }
 
@@ -167,12 +179,14 @@ void pf_source_memory_close(struct pf_source_memory *memory)
         for (unsigned rail = 0; rail < memory->rails.count; rail++)
             close_registrations(&source->rails[rail], source->chunk_count);
         pf_pageset_free(&source->unsent);
+        pf_pageset_free(&source->landed);
         pf_stripes_free(&source->stripes);
     }
-    while (memory->retired) {
-        struct pf_extents *next = memory->retired->next;
-        free(memory->retired);
-        memory->retired = next;
+    struct pf_extents *retired = atomic_load(&memory->retired);
+    while (retired) {
+        struct pf_extents *next = retired->next;
+        close_chunk(retired);
+        retired = next;
     }
     free(memory->regions);
     *memory = (struct pf_source_memory){.count = 0};
@@ -241,7 +255,7 @@ void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, 
 {
     struct pf_source_region *source = &memory->regions[region];
     struct pf_registrations *own = &source->rails[rail];
-    if (own->whole)
+    if (own->whole || memory->unpinned)
         return;
     size_t chunk = page / source->chunk_pages;
     if (atomic_load_explicit(&own->chunks[chunk], memory_order_relaxed))
@@ -258,16 +272,37 @@ void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, 
 }
 
 /* The list stays until the end: a thread may look at it that found a page which is gone by now. */
-static void unregister_chunk(struct pf_source_memory *memory, struct pf_registrations *own,
-                             size_t chunk)
+static struct pf_extents *retire_chunk(struct pf_source_memory *memory,
+                                       struct pf_registrations *own, size_t chunk)
 {
     struct pf_extents *extents = atomic_exchange(&own->chunks[chunk], &unregistrable);
     if (!extents || extents == &unregistrable)
-        return;
-    for (unsigned i = 0; i < extents->count; i++)
+        return NULL;
+    extents->next = atomic_load(&memory->retired);
+    while (!atomic_compare_exchange_weak(&memory->retired, &extents->next, extents))
+        continue;
+    return extents;
+}
+
+static void unregister_chunk(struct pf_source_memory *memory, struct pf_registrations *own,
+                             size_t chunk)
+{
+    struct pf_extents *extents = retire_chunk(memory, own, chunk);
+    for (unsigned i = 0; extents && i < extents->count; i++) {
         pf_mr_dereg(extents->list[i].mr);
-    extents->next = memory->retired;
-    memory->retired = extents;
+        extents->list[i].mr = NULL;
+    }
+}
+
+/* Operations that began before may use the registrations: they stay until the end. */
+void pf_source_memory_distrust(struct pf_source_memory *memory, unsigned region, struct pf_run run)
+{
+    struct pf_source_region *source = &memory->regions[region];
+    size_t last = (run.first + run.pages - 1) / source->chunk_pages;
+    for (unsigned rail = 0; rail < memory->rails.count; rail++)
+        for (size_t chunk = run.first / source->chunk_pages; chunk <= last; chunk++)
+            if (source->rails[rail].chunks)
+                retire_chunk(memory, &source->rails[rail], chunk);
 }
 
 void pf_source_memory_unregister(struct pf_source_memory *memory, unsigned region, size_t chunk)

@@ -40,7 +40,9 @@ struct pf_registrations {
 
 struct pf_source_region {
     const struct pf_region *region;
-    struct pf_pageset unsent;
+    struct pf_pageset unsent;  /* in pre-copy: written since it was sent, or never sent */
+    struct pf_pageset landed;  /* pre-copy: pages that are not all zero at the destination */
+    bool late;                 /* its pages are not sent before the pause */
     struct pf_stripes stripes; /* which rail sends what first */
     size_t chunk_pages, chunk_count;
     struct pf_registrations rails[PF_RAILS_MAX];
@@ -55,20 +57,39 @@ struct pf_source_rails {
 
 struct pf_source_memory {
     struct pf_source_rails rails;
-    bool counts_readers;        /* set before the threads start that send from it */
-    struct pf_readers readers;  /* who sends from it */
-    struct pf_extents *retired; /* unregistered, but somebody may still be looking at the list */
-    atomic_uint returns;        /* how often sent pages have become unsent again */
+    bool counts_readers;       /* set before the threads start that send from it */
+    bool unpinned;             /* nothing is registered where that pins: by bounce buffers */
+    struct pf_readers readers; /* who sends from it */
+    /* Not in use any more, but somebody may still be looking at the list. */
+    struct pf_extents *_Atomic retired;
+    atomic_uint returns; /* how often sent pages have become unsent again */
     unsigned count;
     struct pf_source_region *regions;
 };
 
-/*
- * Find the populated pages (they become unsent) and prepare for sending. The job is paused and
- * stays so. -ENOMEM with a sentence if the memlock limit can't hold what has to be pinned.
- */
+/* Tables, and the registrations that cost nothing. Nothing is unsent yet. -ENOMEM and the like. */
 int pf_source_memory_open(struct pf_source_memory *memory, const struct pf_source_rails *rails,
                           const struct pf_regions *regions, struct pf_why *why);
+
+/*
+ * Without rounds: find the populated pages of all regions, which become unsent. The job is paused
+ * and stays so.
+ */
+int pf_source_memory_scan(struct pf_source_memory *memory, struct pf_why *why);
+
+/* The same of one region. */
+int pf_source_memory_scan_region(struct pf_source_memory *memory, unsigned region,
+                                 struct pf_why *why);
+
+/* -ENOMEM with a sentence if the memlock limit can't hold what has to be pinned of so much. */
+int pf_source_memory_check(const struct pf_source_memory *memory, uint64_t populated,
+                           struct pf_why *why);
+
+/*
+ * Pages have been replaced by others (the job gave them back) while registrations may hold the old
+ * ones: from here on they are sent by way of bounce buffers. Any thread but those that send.
+ */
+void pf_source_memory_distrust(struct pf_source_memory *memory, unsigned region, struct pf_run run);
 
 /* After the endpoints that send from it are closed. */
 void pf_source_memory_close(struct pf_source_memory *memory);

@@ -50,6 +50,7 @@ static void open_source(struct source *source, bool pull)
     memset(source->region->addr, BYTE, source->region->bytes);
     struct pf_source_rails rails = {1, {source->rig.server_host.device}, {0}};
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&source->memory, &rails, source->regions, &why), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&source->memory, &why), 0);
     source->mr = register_memory(source, pull);
     CU_ASSERT_PTR_NOT_NULL_FATAL(source->mr);
     CU_ASSERT_EQUAL_FATAL(pf_rkey_pack(source->mr, source->rig.server.endpoint, packed), 0);

@@ -88,6 +88,7 @@ static void hello_of(struct peer *peer, uint32_t page_size, uint32_t regions, ui
     pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
     pf_put_u32(&wire, rails);
     pf_put_u32(&wire, 0);
+    pf_put_u32(&wire, PF_PIN_AUTO);
     peer_say(peer, PF_MSG_HELLO, bytes, (size_t)(wire.at - bytes));
 }
 

@@ -226,6 +226,7 @@ static void say_hello(struct peer *peer)
     pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
     pf_put_u32(&wire, 1);
     pf_put_u32(&wire, peer->flags);
+    pf_put_u32(&wire, PF_PIN_AUTO);
     peer_say_wire(peer, PF_MSG_HELLO, &wire, bytes);
 }
 

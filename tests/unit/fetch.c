@@ -62,6 +62,7 @@ static void plan(struct stand *stand)
     struct pf_source_rails rails = {1, {stand->device}, {0}};
     struct pf_why why = {""};
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand->memory, &rails, stand->regions, &why), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand->memory, &why), 0);
     CU_ASSERT_EQUAL_FATAL(pf_source_keys_plan(&stand->keys, &stand->memory, &why), 0);
 }
 
@@ -127,7 +128,8 @@ static int plan_with_a_low_limit(void)
     set_up(&stand, true);
     touch(&stand, 0, 8);
     struct pf_source_rails rails = {1, {stand.device}, {0}};
-    if (pf_source_memory_open(&stand.memory, &rails, stand.regions, &why))
+    if (pf_source_memory_open(&stand.memory, &rails, stand.regions, &why) ||
+        pf_source_memory_scan(&stand.memory, &why))
         return 1;
     if (setrlimit(RLIMIT_MEMLOCK, &low) || (geteuid() == 0 && setuid(65534)))
         return 77;

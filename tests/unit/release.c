@@ -41,6 +41,7 @@ static void set_up_with(struct stand *stand, unsigned flags)
     madvise(stand->region->addr, stand->region->bytes, MADV_NOHUGEPAGE);
     memset(stand->region->addr, 1, stand->region->bytes);
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand->memory, &rails, stand->regions, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand->memory, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(pf_release_open(&stand->release, &stand->memory, &stand->counters, NULL),
                           0);
     for (size_t chunk = 0; chunk < CHUNKS; chunk++)

@@ -129,6 +129,7 @@ static void set_up(size_t max_message, bool ordered, bool in_place)
     struct pf_device *device = pf_session_device(&stand->near);
     struct pf_source_rails rails = {.count = 1, .devices = {device}};
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand->memory, &rails, &stand->regions, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand->memory, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(pf_responder_open(&stand->responder, &stand->near, SLOTS), 0);
     connect_far();
     device->caps.max_message = max_message;

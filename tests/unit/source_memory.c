@@ -134,6 +134,7 @@ static void registers_all_at_once_where_it_is_free(void)
     touch(&stand, 5, 1);
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
                           0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand.memory, NULL), 0);
     CU_ASSERT_PTR_NOT_NULL(pf_source_memory_mr(&stand.memory.regions[0], 0, 7, &covered));
     CU_ASSERT_EQUAL(covered, PAGES - 7);
     CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), PAGE);
@@ -152,6 +153,7 @@ static void pins_only_what_is_used(void)
     touch(&stand, CHUNK - 20, 40); /* across the border of two chunks */
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
                           0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand.memory, NULL), 0);
     struct pf_source_region *source = &stand.memory.regions[0];
     CU_ASSERT_EQUAL(pf_source_memory_unsent(&stand.memory), 125 * PAGE);
     CU_ASSERT_PTR_NULL(pf_source_memory_mr(source, 0, 10, &covered)); /* not yet */
@@ -190,6 +192,7 @@ static void scattered_pages_fit(void)
         touch(&stand, i, 16);
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
                           0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand.memory, NULL), 0);
     pf_source_memory_prepare(&stand.memory, 0, 0, 0);
     for (size_t i = 0; i < CHUNK; i += 17)
         missing += !pf_source_memory_mr(&stand.memory.regions[0], 0, i, &covered) || covered != 16;
@@ -216,6 +219,7 @@ static void refused_registration_is_remembered(void)
     touch(&stand, 0, 32);
     CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
                           0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand.memory, NULL), 0);
     stand.device->transport = &refusing;
     pf_source_memory_prepare(&stand.memory, 0, 0, 0);
     stand.device->transport = real;
@@ -237,6 +241,8 @@ static int open_with_a_low_limit(void)
         return 77;
     prctl(PR_SET_DUMPABLE, 1); /* as one who logged in that way: /proc/self is his own */
     int error = pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, &why);
+    if (!error)
+        error = pf_source_memory_scan(&stand.memory, &why);
     return error == -ENOMEM && strstr(why.text, "RLIMIT_MEMLOCK is 0.1 MiB, 0.4 MiB needed") &&
                    strstr(why.text, "ulimit -l")
                ? 0

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/rounds.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/source.h"
+
+/* So much is collected at once: the job may wait for the memory map meanwhile. */
+enum { COLLECT_BYTES = 64 << 20 };
+
+/* ---- collecting ------------------------------------------------------------------------------ */
+
+static int collect_region(struct pf_source *source, unsigned id)
+{
+    struct pf_source_region *own = &source->memory.regions[id];
+    size_t each = (size_t)COLLECT_BYTES >> own->region->page_shift;
+    if (each == 0)
+        each = 1;
+    for (size_t at = 0; at < own->unsent.pages; at += each) {
+        size_t left = own->unsent.pages - at;
+        struct pf_run range = {at, left < each ? left : each};
+        int error = pf_tracker_collect(source->rounds.tracker, id, range, &own->unsent,
+                                       &source->session.why);
+        if (error)
+            return error;
+        pf_windows_look(&source->rounds.windows);
+        error = pf_windows_ask(&source->rounds.windows, &source->memory, &source->session);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+static int collect_all(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    uint64_t began = pf_now_ns();
+    int error = 0;
+    for (unsigned id = 0; id < source->memory.count && !error; id++)
+        if (!source->memory.regions[id].late)
+            error = collect_region(source, id);
+    rounds->collect_ns = pf_now_ns() - began;
+    rounds->collected_ns = began;
+    pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
+    return error;
+}
+
+/* Where the tracker can't look and watch again in one step the job has to stand still. */
+static int collect_running(struct pf_source *source)
+{
+    if (!pf_tracker_needs_pause(source->rounds.tracker))
+        return collect_all(source);
+    int error = pf_source_pause(source);
+    if (!error)
+        error = collect_all(source);
+    pf_job_unpause(source->job);
+    return error;
+}
+
+/* ---- one round ------------------------------------------------------------------------------- */
+
+static void wake_movers(struct pf_source *source)
+{
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        pf_worker_nudge(&source->movers[i].worker);
+}
+
+static void begin_round(struct pf_source *source, bool collected)
+{
+    source->rounds.number++;
+    atomic_fetch_add(&source->memory.returns, 1); /* each rail begins with its own stripes again */
+    for (unsigned i = 0; i < source->session.rail_count; i++) {
+        struct pf_round_sender *round = &source->movers[i].round;
+        atomic_store(&round->collected, collected);
+        atomic_store(&round->halt, false);
+        atomic_store(&round->wanted, source->rounds.number);
+    }
+    wake_movers(source);
+}
+
+static void end_collecting(struct pf_source *source)
+{
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        atomic_store(&source->movers[i].round.collected, true);
+    wake_movers(source);
+}
+
+static bool all_sent(struct pf_source *source)
+{
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        if (atomic_load(&source->movers[i].round.done) != source->rounds.number)
+            return false;
+    return true;
+}
+
+/* The user's word: what has not been taken yet is left to post-copy. */
+static void heed_switch(struct pf_source *source)
+{
+    if (!atomic_load(&source->job->switch_now) || source->rounds.finish)
+        return;
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        atomic_store(&source->movers[i].round.halt, true);
+    wake_movers(source);
+}
+
+static int attend(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    struct pf_message message;
+    int got = pf_session_poll(session, &message);
+    if (got > 0 && message.type != PF_MSG_WINDOW)
+        return pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
+                      pf_message_name(message.type));
+    if (got > 0) {
+        got = pf_windows_take(&source->rounds.windows, &source->job->regions, session, &message);
+        wake_movers(source);
+    } else if (got == 0) {
+        got = pf_session_step(session);
+    }
+    return got ? got : pf_windows_ask(&source->rounds.windows, &source->memory, session);
+}
+
+/* Until the round is at the destination and no answer is due any more. */
+static int wait_sent(struct pf_source *source)
+{
+    while (!all_sent(source) || source->rounds.windows.asked > 0) {
+        heed_switch(source);
+        int error = attend(source);
+        if (error)
+            return error;
+        pf_count_set(&source->job->counters.remaining_bytes,
+                     pf_source_memory_unsent(&source->memory));
+        pf_job_report_rails(source->job, &source->session);
+    }
+    return 0;
+}
+
+struct measured {
+    uint64_t began_ns, sent, zeros, collect_ns, dirty;
+};
+
+static struct measured begin_measuring(struct pf_source *source)
+{
+    return (struct measured){
+        .began_ns = pf_now_ns(),
+        .sent = pf_count_get(&source->job->counters.sent_bytes),
+        .zeros = pf_count_get(&source->job->counters.zero_pages),
+        .collect_ns = source->rounds.collect_ns,
+        .dirty = pf_source_memory_unsent(&source->memory),
+    };
+}
+
+/* ---- how it goes ----------------------------------------------------------------------------- */
+
+static struct pf_pace_limits limits_of(struct pf_source *source)
+{
+    const struct pf_knobs *knobs = &source->job->knobs;
+    return (struct pf_pace_limits){
+        .mode = (unsigned)pf_knob(&knobs->mode),
+        .downtime_us = pf_knob(&knobs->downtime) * 1000,
+        .max_rounds = (unsigned)pf_knob(&knobs->max_rounds),
+        .bandwidth = pf_knob(&knobs->bandwidth),
+        .throttle = pf_knob(&knobs->throttle) != PF_THROTTLE_OFF,
+        .throttle_initial = (unsigned)pf_knob(&knobs->throttle_initial),
+        .throttle_step = (unsigned)pf_knob(&knobs->throttle_step),
+        .throttle_max = (unsigned)pf_knob(&knobs->throttle_max),
+    };
+}
+
+static void tell_estimates(struct pf_source *source)
+{
+    struct pf_counters *counters = &source->job->counters;
+    const struct pf_pace *pace = &source->rounds.pace;
+    pf_count_set(&counters->round, source->rounds.number);
+    pf_count_set(&counters->precopy_bytes, pf_count_get(&counters->sent_bytes));
+    pf_count_set(&counters->dirty_bytes_per_s, pace->dirty_rate);
+    pf_count_set(&counters->bandwidth_bytes_per_s, pace->bandwidth);
+    pf_count_set(&counters->expected_downtime_us,
+                 pace->downtime_us == PF_PACE_UNKNOWN ? 0 : pace->downtime_us);
+    pf_count_set(&counters->eta_ms, pace->eta_ms == PF_PACE_UNKNOWN ? 0 : pace->eta_ms);
+    pf_count_set(&counters->throttle_percent, pace->throttle);
+}
+
+static void log_round(struct pf_source *source, const struct measured *measured, uint64_t took_ns,
+                      bool paused)
+{
+    const struct pf_counters *counters = &source->job->counters;
+    const struct pf_pace *pace = &source->rounds.pace;
+    struct pf_round_record record = {
+        .number = source->rounds.number,
+        .paused = paused,
+        .began_us = (measured->began_ns - source->began_ns) / 1000,
+        .duration_us = took_ns / 1000,
+        .collect_us = measured->collect_ns / 1000,
+        .dirty_bytes = measured->dirty,
+        .sent_bytes = pf_count_get(&counters->sent_bytes) - measured->sent,
+        .zero_pages = pf_count_get(&counters->zero_pages) - measured->zeros,
+        .remaining_bytes = pf_source_memory_unsent(&source->memory),
+        .bandwidth = pace->bandwidth,
+        .dirty_rate = pace->dirty_rate,
+        .expected_downtime_us = pace->downtime_us,
+        .throttle = pace->throttle,
+    };
+    pf_job_end_round(source->job, &record);
+}
+
+/* After a round and the collect behind it: what comes next? */
+static enum pf_pace_next judge(struct pf_source *source, const struct measured *measured,
+                               uint64_t took_ns, uint64_t collected_before)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    struct pf_pace_limits limits = limits_of(source);
+    struct pf_pace_round round = {
+        .number = rounds->number,
+        .duration_ns = took_ns,
+        .sent_bytes = pf_count_get(&source->job->counters.sent_bytes) - measured->sent,
+        .left_bytes = pf_source_memory_unsent(&source->memory),
+        .dirtied_ns = rounds->collected_ns - collected_before,
+        .pause_ns = rounds->waited_ns,
+        .fixed_ns = rounds->collect_ns,
+    };
+    struct pf_pace_verdict verdict = pf_pace_round(&rounds->pace, &limits, &round);
+    tell_estimates(source);
+    log_round(source, measured, took_ns, false);
+    if (atomic_load(&source->job->switch_now))
+        verdict.next = PF_PACE_POSTCOPY;
+    return verdict.next;
+}
+
+/* ---- the rounds ------------------------------------------------------------------------------ */
+
+/* The first one: pages leave while others are still being found and put under watch. */
+static int first_round(struct pf_source *source)
+{
+    begin_round(source, false);
+    int error = collect_running(source);
+    end_collecting(source);
+    return error ? error : wait_sent(source);
+}
+
+static int later_round(struct pf_source *source)
+{
+    begin_round(source, true);
+    return wait_sent(source);
+}
+
+static int make_rounds(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    struct pf_pace_limits limits = limits_of(source);
+    enum pf_pace_next next = pf_pace_begin(&limits).next;
+    while (next == PF_PACE_ROUND) {
+        struct measured measured = begin_measuring(source);
+        uint64_t collected_before = rounds->number == 0 ? measured.began_ns : rounds->collected_ns;
+        int error = rounds->number == 0 ? first_round(source) : later_round(source);
+        if (rounds->number == 1) {
+            measured.dirty = pf_count_get(&source->job->counters.sent_bytes);
+            measured.collect_ns = rounds->collect_ns;
+        }
+        uint64_t took_ns = pf_now_ns() - measured.began_ns;
+        if (!error)
+            error = collect_running(source);
+        if (error)
+            return error;
+        next = judge(source, &measured, took_ns, collected_before);
+    }
+    rounds->finish = next == PF_PACE_FINISH;
+    return 0;
+}
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+/* Nothing is under way into the destination's regions, and nothing will be. */
+static int close_windows(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    struct pf_message message;
+    if (!source->rounds.windows_open)
+        return 0;
+    int error = pf_session_say(session, PF_MSG_CLOSE_WINDOWS);
+    if (!error)
+        error = pf_session_expect(session, PF_MSG_WINDOWS_CLOSED, &message);
+    source->rounds.windows_open = false;
+    return error ? error : pf_session_check(session, &message);
+}
+
+/* ---- from outside ---------------------------------------------------------------------------- */
+
+int pf_rounds_choose(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    uint64_t mode = pf_knob(&source->job->knobs.mode);
+    if (session->pull && mode == PF_MODE_PRECOPY)
+        return pf_why(&session->why, -EINVAL,
+                      "--mode precopy does not go with --fetch read, where the destination reads "
+                      "the pages after the switch: leave one of them out");
+    source->rounds.wanted = mode != PF_MODE_POSTCOPY && !session->pull;
+    return 0;
+}
+
+static void replaced(void *ctx, unsigned region, struct pf_run run)
+{
+    struct pf_source *source = ctx;
+    pf_source_memory_distrust(&source->memory, region, run);
+}
+
+static int open_rounds(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    struct pf_tracker_attr attr = {
+        .regions = &source->job->regions,
+        .choice = source->session.options->tracker,
+        .replaced = replaced,
+        .ctx = source,
+    };
+    rounds->windows_open = true;
+    for (unsigned i = 0; i < source->memory.count; i++)
+        source->memory.regions[i].late =
+            rounds->windows.list[i].never || pf_region_late(source->memory.regions[i].region);
+    return pf_tracker_open(&rounds->tracker, &attr, &source->session.why);
+}
+
+int pf_rounds_run(struct pf_source *source)
+{
+    if (!source->rounds.wanted)
+        return 0;
+    int error = pf_source_open_memory(source);
+    if (!error)
+        error = open_rounds(source);
+    if (!error)
+        error = pf_source_start_threads(source);
+    if (!error)
+        error = make_rounds(source);
+    if (!error && !source->rounds.finish)
+        error = close_windows(source);
+    return error;
+}
+
+static int scan_late(struct pf_source *source, bool writable)
+{
+    int error = 0;
+    for (unsigned i = 0; i < source->memory.count && !error; i++)
+        if (source->memory.regions[i].late && source->rounds.windows.list[i].never != writable)
+            error = pf_source_memory_scan_region(&source->memory, i, &source->session.why);
+    return error;
+}
+
+/* The last round; the job stands still. */
+static int send_rest(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    struct measured measured = begin_measuring(source);
+    pf_windows_look(&rounds->windows);
+    int error = later_round(source);
+    tell_estimates(source);
+    log_round(source, &measured, pf_now_ns() - measured.began_ns, true);
+    return error;
+}
+
+int pf_rounds_end(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    struct pf_pace_limits limits = limits_of(source);
+    int error = collect_all(source);
+    if (!error)
+        error = scan_late(source, true);
+    if (error)
+        return error;
+    uint64_t left = pf_source_memory_unsent(&source->memory);
+    if (rounds->finish)
+        rounds->finish = pf_pace_paused(&rounds->pace, &limits, left).next == PF_PACE_FINISH;
+    if (rounds->finish)
+        error = send_rest(source);
+    else
+        error = close_windows(source);
+    return error ? error : scan_late(source, false);
+}
+
+void pf_rounds_close(struct pf_source *source)
+{
+    if (source->rounds.tracker)
+        pf_tracker_close(source->rounds.tracker);
+    source->rounds.tracker = NULL;
+    pf_windows_free(&source->rounds.windows);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pre-copy at the source: rounds in which the movers send what the job has written since the last,
+ * while it goes on. The control thread collects dirty pages, looks how it goes, and decides.
+ */
+#ifndef PF_CORE_ROUNDS_H
+#define PF_CORE_ROUNDS_H
+
+#include "core/pace.h"
+#include "core/tracker.h"
+#include "core/window.h"
+
+struct pf_source;
+
+struct pf_rounds {
+    bool wanted; /* there are to be some */
+    bool finish; /* by pre-copy alone: the rest goes while the job stands still */
+    bool windows_open;
+    struct pf_windows windows;
+    struct pf_tracker *tracker;
+    struct pf_pace pace;
+    unsigned number;       /* of the latest round */
+    uint64_t collected_ns; /* when the latest collect began */
+    uint64_t collect_ns;   /* how long it took */
+    uint64_t waited_ns;    /* for a safe point, the last time */
+};
+
+/* Before anything is told: which mode this is. -EINVAL options that exclude each other. */
+int pf_rounds_choose(struct pf_source *source);
+
+/* The engine's threads run; rounds until it is time to pause the job. */
+int pf_rounds_run(struct pf_source *source);
+
+/*
+ * The job stands: what it wrote last is unsent now, and in a migration by pre-copy alone sent. What
+ * is unsent afterwards is post-copy's.
+ */
+int pf_rounds_end(struct pf_source *source);
+
+/* Any time, also if nothing began. */
+void pf_rounds_close(struct pf_source *source);
+
+#endif
