@@ -40,9 +40,12 @@ static int open_uffd(struct pf_tracker *tracker, struct pf_why *why)
     if (error)
         return error;
     if ((tracker->uffd.features & needed) != needed)
-        return pf_why(why, -ENOTSUP, "this kernel's userfaultfd has no %swrite-protection",
-                      tracker->uffd.features & UFFD_FEATURE_PAGEFAULT_FLAG_WP ? "asynchronous "
-                                                                              : "");
+        return pf_why(
+            why, -ENOTSUP,
+            "this kernel can't track writes by %s: its userfaultfd lacks features %#llx; it "
+            "takes %s",
+            tracker->ops->name, (unsigned long long)(needed & ~tracker->uffd.features),
+            tracker->ops->takes);
     return 0;
 }
 
@@ -197,8 +200,9 @@ static int try_on(const struct pf_tracker_ops *ops, const struct pf_regions *reg
             *page = (char)(i + 1);
         error = pf_tracker_collect(tracker, 0, (struct pf_run){0, 1}, &dirty, why);
         if (!error && pf_pageset_remove(&dirty, 0) != written[i])
-            error = pf_why(why, -ENOTSUP, "%s does not work on this kernel: it %s", ops->name,
-                           written[i] ? "missed a write" : "saw a write where none was");
+            error =
+                pf_why(why, -ENOTSUP, "this kernel can't track writes by %s: it %s; it takes %s",
+                       ops->name, written[i] ? "missed one" : "saw one where none was", ops->takes);
     }
     pf_pageset_free(&dirty);
     pf_tracker_close(tracker);
@@ -230,6 +234,13 @@ static int open_probed(struct pf_tracker **tracker, unsigned choice,
     return error;
 }
 
+/*
+ * Soft-dirty comes last: the job has to stand still for it, and it's blind where pages are pinned,
+ * as the registrations of RDMA do.
+ */
+static const unsigned preferred[] = {PF_TRACK_PAGEMAP_SCAN, PF_TRACK_WRITE_PROTECT,
+                                     PF_TRACK_SOFT_DIRTY};
+
 int pf_tracker_open(struct pf_tracker **tracker, const struct pf_tracker_attr *attr,
                     struct pf_why *why)
 {
@@ -237,9 +248,7 @@ int pf_tracker_open(struct pf_tracker **tracker, const struct pf_tracker_attr *a
     int error = -ENOTSUP;
     if (attr->choice != PF_TRACK_AUTO)
         return open_probed(tracker, attr->choice, attr, why);
-    for (unsigned choice = PF_TRACK_AUTO + 1; choice < KINDS && error; choice++) {
-        struct pf_why *reason = choice == PF_TRACK_AUTO + 1 ? &first : NULL;
-        error = open_probed(tracker, choice, attr, reason);
-    }
+    for (size_t i = 0; i < sizeof preferred / sizeof preferred[0] && error; i++)
+        error = open_probed(tracker, preferred[i], attr, i == 0 ? &first : NULL);
     return error ? pf_why(why, error, "writes can't be tracked here; %s", first.text) : 0;
 }

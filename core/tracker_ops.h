@@ -56,6 +56,7 @@ struct pf_tracker {
 
 struct pf_tracker_ops {
     const char *name;
+    const char *takes; /* what the kernel needs for it */
     bool needs_pause;
     uint64_t features; /* of userfaultfd that it can't do without */
     /* The regions are open; the job may run. */

@@ -49,6 +49,7 @@ static int begin(struct pf_tracker *tracker, struct pf_why *why)
 
 const struct pf_tracker_ops pf_tracker_write_protect = {
     .name = "write-protect",
+    .takes = "Linux 5.19",
     .begin = begin,
     .take = take,
     .look = look,

@@ -58,6 +58,7 @@ static int begin(struct pf_tracker *tracker, struct pf_why *why)
 
 const struct pf_tracker_ops pf_tracker_pagemap_scan = {
     .name = "pagemap-scan",
+    .takes = "Linux 6.7",
     .features = PF_UFFD_WP_ASYNC,
     .begin = begin,
     .take = take,

@@ -118,6 +118,7 @@ static int watch(struct pf_tracker *tracker, unsigned region, struct pf_run run)
 
 const struct pf_tracker_ops pf_tracker_soft_dirty = {
     .name = "soft-dirty",
+    .takes = "CONFIG_MEM_SOFT_DIRTY",
     .needs_pause = true,
     .begin = begin,
     .take = take,

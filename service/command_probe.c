@@ -113,6 +113,7 @@ int pf_command_probe(int argc, char **argv)
     pf_probe_machine(&probe);
     pf_probe_userfaultfd(&probe);
     pf_probe_pagemap(&probe);
+    pf_probe_tracking(&probe);
     pf_probe_memlock(&probe);
     pf_probe_huge_pages(&probe);
     pf_probe_tcp(&probe);

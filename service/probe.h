@@ -41,6 +41,7 @@ void pf_probe_not_built(struct pf_probe *probe, const char *name, const char *re
 
 void pf_probe_userfaultfd(struct pf_probe *probe); /* sets postcopy */
 void pf_probe_pagemap(struct pf_probe *probe);
+void pf_probe_tracking(struct pf_probe *probe);
 void pf_probe_memlock(struct pf_probe *probe);
 void pf_probe_huge_pages(struct pf_probe *probe);
 void pf_probe_machine(struct pf_probe *probe); /* kernel, CPUs, nodes, placement */

@@ -1,48 +1,39 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/pagemap.h"
 #include "service/human.h"
 #include "service/probe.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* The argument of PAGEMAP_SCAN (Linux 6.7), which older headers lack; the layout is ABI. */
-struct scan_argument {
-    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define SCAN_REQUEST _IOWR('f', 16, struct scan_argument)
-#define SCAN_PRESENT (UINT64_C(1) << 3)
-
 void pf_probe_pagemap(struct pf_probe *probe)
 {
-    uint64_t regions[3];
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t start = (uintptr_t)regions / page * page;
-    struct scan_argument scan = {
-        .size = sizeof scan,
-        .start = start,
-        .end = start + page,
-        .vec = (uintptr_t)regions,
-        .vec_len = 1,
-        .category_mask = SCAN_PRESENT,
-        .return_mask = SCAN_PRESENT,
+    static const struct pf_scan_query present = {.all = PF_SCAN_PRESENT};
+    struct pf_region page = {
+        .addr = (char *)((uintptr_t)probe & ~(uintptr_t)(PF_PAGE_SIZE - 1)),
+        .bytes = PF_PAGE_SIZE,
+        .page_shift = PF_PAGE_SHIFT,
     };
-    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && ioctl(fd, SCAN_REQUEST, &scan) >= 0) {
-        pf_probe_yes(probe, "pagemap-scan", "PAGEMAP_SCAN tracks populated and dirty pages");
-    } else {
-        struct pf_probe_line *line =
-            pf_probe_no(probe, "pagemap-scan", "PAGEMAP_SCAN is not there (%s)", strerror(errno));
-        pf_probe_remedy(line, "Linux 6.7 and later have it; post-copy works without");
+    struct pf_pageset found;
+    struct pf_why why = {""};
+    int fd = pf_pagemap_open(&why);
+    int error = fd < 0 ? fd : pf_pageset_init(&found, 1);
+    if (!error) {
+        error = pf_pagemap_scan(fd, &page, (struct pf_run){0, 1}, &present, &found);
+        pf_pageset_free(&found);
     }
+    if (error)
+        pf_probe_remedy(
+            pf_probe_no(probe, "pagemap-scan", "PAGEMAP_SCAN is not there (%s)", strerror(-error)),
+            "Linux 6.7 and later have it; without it pagemap is read, which takes "
+            "longer");
+    else
+        pf_probe_yes(probe, "pagemap-scan", "PAGEMAP_SCAN finds the pages in use");
     if (fd >= 0)
         close(fd);
 }

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory that the job gives back while it is tracked, and pages that lose their mapping. */
+#include "tests/unit/tracker_rig.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void what_is_given_back_is_dirty_in(unsigned flags, int advice)
+{
+    struct stand *stand = set_up(flags);
+    write_page(stand, 1);
+    write_page(stand, 2);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1, 2));
+    CU_ASSERT_EQUAL(madvise(stand->base + PAGE, PAGE, advice), 0);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    CU_ASSERT_EQUAL(stand->replaced.first, 1);
+    CU_ASSERT_EQUAL(stand->replaced.pages, 1);
+    CU_ASSERT_EQUAL(stand->base[PAGE], 0);
+    write_page(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    take_down(stand);
+}
+
+static void what_is_given_back_is_dirty(void)
+{
+    what_is_given_back_is_dirty_in(FERRY_ANON, MADV_DONTNEED);
+    what_is_given_back_is_dirty_in(FERRY_SHARED, MADV_REMOVE);
+}
+
+/* As a madvise() whose event was read long before, or the kernel when it is short of memory. */
+static void vanish(struct stand *stand, size_t page)
+{
+    char *at = stand->base + page * PAGE;
+    CU_ASSERT_EQUAL(pf_uffd_unregister(&stand->tracker->uffd, at, PAGE), 0);
+    CU_ASSERT_EQUAL(madvise(at, PAGE, MADV_DONTNEED), 0);
+    CU_ASSERT_EQUAL(pf_uffd_register_writes(&stand->tracker->uffd, at, PAGE), 0);
+}
+
+/* A page may go at any time after its event was read. */
+static void what_goes_late_is_dirty(void)
+{
+    struct stand *stand = set_up(FERRY_ANON);
+    write_page(stand, 1);
+    write_page(stand, 2);
+    CU_ASSERT_EQUAL(madvise(stand->base + PAGE, PAGE, MADV_DONTNEED), 0);
+    write_page(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1, 2));
+    vanish(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    take_down(stand);
+}
+
+/* And may be read before anybody looks: the kernel protects the new page as the old one was. */
+static void what_goes_late_and_is_read_is_dirty(void)
+{
+    struct stand *stand = set_up(FERRY_SHARED);
+    write_page(stand, 1);
+    CU_ASSERT_EQUAL(madvise(stand->base + PAGE, PAGE, MADV_DONTNEED), 0);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    CU_ASSERT_EQUAL(
+        fallocate(stand->region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE), 0);
+    CU_ASSERT_EQUAL(*(volatile char *)(stand->base + PAGE), 0);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    take_down(stand);
+}
+
+/* A written page of a file that lost its mapping: when it was swapped out, say. */
+static void what_is_not_mapped_any_more_is_found(void)
+{
+    struct stand *stand = set_up(FERRY_SHARED);
+    write_page(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    write_page(stand, 1);
+    vanish(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    CU_ASSERT_EQUAL(stand->base[PAGE], 2); /* as who sends it does */
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    take_down(stand);
+}
+
+static void what_was_never_mapped_is_found(void)
+{
+    struct stand *stand = set_up(FERRY_SHARED);
+    CU_ASSERT_EQUAL(pwrite(stand->region->fd, "x", 1, 5 * PAGE), 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 5));
+    CU_ASSERT_EQUAL(stand->base[5 * PAGE], 'x');
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    write_page(stand, 5);
+    CU_ASSERT_TRUE(COLLECTS(stand, 5));
+    take_down(stand);
+}
+
+static void a_punched_hole_is_found(void)
+{
+    struct stand *stand = set_up(FERRY_SHARED);
+    write_page(stand, 5);
+    CU_ASSERT_TRUE(COLLECTS(stand, 5));
+    CU_ASSERT_EQUAL(
+        fallocate(stand->region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 5 * PAGE, PAGE),
+        0);
+    CU_ASSERT_TRUE(COLLECTS(stand, 5));
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    take_down(stand);
+}
+
+static void unmapping_is_an_error(void)
+{
+    struct stand *stand = set_up(FERRY_ANON);
+    struct pf_why why = {""};
+    write_page(stand, 1);
+    collect(stand);
+    munmap(stand->base + PAGE, PAGE);
+    CU_ASSERT_EQUAL(
+        pf_tracker_collect(stand->tracker, 0, (struct pf_run){4, 1}, &stand->dirty, &why), -EFAULT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "\"region\" was unmapped"));
+    CU_ASSERT_EQUAL(stand->replaced.first, 1);
+    take_down(stand);
+}
+
+static void moving_is_an_error(void)
+{
+    struct stand *stand = set_up(FERRY_ANON);
+    struct pf_why why = {""};
+    void *moved = mremap(stand->base, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
+    CU_ASSERT_EQUAL(
+        pf_tracker_collect(stand->tracker, 0, (struct pf_run){4, 1}, &stand->dirty, &why), -EFAULT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "\"region\" was"));
+    take_down(stand);
+    munmap(moved, 2 * PAGE);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct pf_test tests[] = {
+        {"what_is_given_back_is_dirty", what_is_given_back_is_dirty},
+        {"what_goes_late_is_dirty", what_goes_late_is_dirty},
+        {"what_goes_late_and_is_read_is_dirty", what_goes_late_and_is_read_is_dirty},
+        {"what_is_not_mapped_any_more_is_found", what_is_not_mapped_any_more_is_found},
+        {"what_was_never_mapped_is_found", what_was_never_mapped_is_found},
+        {"a_punched_hole_is_found", a_punched_hole_is_found},
+        {"unmapping_is_an_error", unmapping_is_an_error},
+        {"moving_is_an_error", moving_is_an_error},
+        {NULL, NULL},
+    };
+    return rig_run(tests, argc, argv);
+}
