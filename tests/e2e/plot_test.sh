@@ -30,14 +30,17 @@ await() {
 # More steps than anyone waits for: the destination can be asked after its arrival.
 move_heat() {
     local heat=("$BUILD_DIR/jobs/heat" --mib 16 --steps 100000000)
-    OMP_NUM_THREADS=1 "$PAGEFERRY" receive tcp://127.0.0.1:0 --once --name there -- \
+    OMP_NUM_THREADS=1 "$PAGEFERRY" receive tcp://127.0.0.1:0 --once --name there \
+        --stage-size 16K -- \
         "${heat[@]}" >"$work/there.out" 2>&1 &
     pids+=($!)
     await there waiting
     OMP_NUM_THREADS=1 "$PAGEFERRY" run --name here --hold-at 20 -- "${heat[@]}" >"$work/here.out" 2>&1 &
     pids+=($!)
     await here running
-    pf 0 migrate here "$(field there uri)" --json --progress --progress-ms 10
+    # Half-way through post-copy it stands still for a while: some progress is reported then.
+    pf 0 migrate here "fault+$(field there uri)?at=600&do=delay&ms=300" --mode postcopy \
+        --json --progress --progress-ms 10
     cp "$work/out" "$work/records"
     tail -n 1 "$work/out" >"$work/last"
     await there running
@@ -76,7 +79,7 @@ shows() {
 
 check_pictures() {
     pf 0 plot "$work/records" -o "$work/all.svg"
-    shows all.svg "Migration of here over tcp"
+    shows all.svg "Migration of here over fault+tcp"
     shows all.svg "How long a fault blocked its thread"
     shows all.svg "half within"
     shows all.svg "How long each thread was blocked"
