@@ -68,6 +68,14 @@ struct pf_rate_user {
 size_t pf_rate_ask_limited(struct pf_rate_user *user, uint64_t limit, uint64_t now_ns, size_t most,
                            bool idle);
 
+/* Instead of asking, where the limit does not hold. */
+static inline size_t pf_rate_ignore(struct pf_rate_user *user, size_t most)
+{
+    user->asked = 0;
+    user->again_ns = 0;
+    return most;
+}
+
 /*
  * How many of `most` bytes may go now; 0: wait for pf_rate_wait_ms(). idle: nothing is under way,
  * so the limit, and nothing else, holds this stream. Whoever was given bytes says
@@ -76,10 +84,8 @@ size_t pf_rate_ask_limited(struct pf_rate_user *user, uint64_t limit, uint64_t n
 static inline size_t pf_rate_ask(struct pf_rate_user *user, size_t most, bool idle)
 {
     uint64_t limit = user->limit ? atomic_load_explicit(user->limit, memory_order_relaxed) : 0;
-    if (limit == 0 && user->again_ns == 0) {
-        user->asked = 0;
-        return most;
-    }
+    if (limit == 0 && user->again_ns == 0)
+        return pf_rate_ignore(user, most);
     return pf_rate_ask_limited(user, limit, pf_now_ns(), most, idle);
 }
 

@@ -45,6 +45,8 @@ static int fly(struct pf_mover *mover)
     if (!flight)
         return 0;
     size_t most = longest_write(mover);
+    if (most > mover->allowed)
+        most = mover->allowed;
     struct pf_sge sge = {
         .addr = source->region->addr + claimed->at,
         .len = claimed->left < most ? claimed->left : most,
@@ -61,6 +63,7 @@ static int fly(struct pf_mover *mover)
     round->flying++;
     claimed->at += sge.len;
     claimed->left -= sge.len;
+    round->posted += sge.len;
     pf_count(&mover->session->counters->sent_bytes, sge.len);
     pf_count(&mover->session->rails[mover->port->rail].bytes, sge.len);
     return 1;
@@ -79,6 +82,7 @@ static int send_stage(struct pf_mover *mover, const struct pf_route *route)
         pf_round_stage_part(stage, &mover->round.claimed);
     if (stage->batch.run_count == 0)
         return 1; /* others have claimed it meanwhile */
+    mover->round.posted += stage->batch.bytes;
     int error = pf_mover_post(stage);
     return error ? error : 1;
 }
@@ -159,6 +163,26 @@ static int finish(struct pf_mover *mover)
     return error == -EAGAIN ? 0 : error ? error : 1;
 }
 
+/* What has been taken goes at once when the round is to end, and when the job waits for it. */
+static size_t ask(struct pf_mover *mover)
+{
+    struct pf_round_sender *round = &mover->round;
+    if (atomic_load(&round->halt) || atomic_load(&round->paused))
+        return pf_rate_ignore(&mover->rate, PF_FLIGHT_BYTES);
+    return pf_rate_ask(&mover->rate, PF_FLIGHT_BYTES, round->flying == 0 && mover->under_way == 0);
+}
+
+static int send_within_limit(struct pf_mover *mover)
+{
+    mover->allowed = ask(mover);
+    if (mover->allowed == 0)
+        return 0;
+    mover->round.posted = 0;
+    int sent = send_next(mover);
+    pf_rate_used(&mover->rate, mover->round.posted);
+    return sent;
+}
+
 int pf_round_send(struct pf_mover *mover)
 {
     struct pf_round_sender *round = &mover->round;
@@ -166,7 +190,7 @@ int pf_round_send(struct pf_mover *mover)
         return 0;
     /* Looked at first: what is collected later is not missed. */
     bool last = atomic_load(&round->collected) || atomic_load(&round->halt);
-    int sent = round->flushing || round->flushed ? 2 : send_next(mover);
+    int sent = round->flushing || round->flushed ? 2 : send_within_limit(mover);
     if (sent == 2)
         sent = last ? finish(mover) : 0;
     return sent;

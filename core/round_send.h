@@ -34,13 +34,15 @@ struct pf_round_sender {
     /* The control thread's words. */
     atomic_uint wanted; /* the round to be sent: begins when it is raised */
     atomic_bool
-        collected;    /* its pages are all among the unsent ones: it ends when there are none */
-    atomic_bool halt; /* take no more pages: end it with what has been taken */
+        collected;      /* its pages are all among the unsent ones: it ends when there are none */
+    atomic_bool halt;   /* take no more pages: end it with what has been taken */
+    atomic_bool paused; /* the job stands: no limit makes it wait longer */
     /* The mover's answer: rounds that are at the destination. */
     atomic_uint done;
     const struct pf_windows *windows;
     struct pf_flight flights[PF_FLIGHTS_MAX];
     unsigned flying;
+    size_t posted; /* bytes, since the rate limit was asked */
     struct pf_claimed claimed;
     struct pf_op flush;
     bool flushing, flushed;

@@ -45,7 +45,7 @@ static void route_data(struct pf_mover *mover, struct pf_source_region *source,
 
 bool pf_route_find(struct pf_mover *mover, struct pf_route *route)
 {
-    struct pf_run run = pf_supply_next(&mover->supply, &mover->background, PF_FLIGHT_BYTES);
+    struct pf_run run = pf_supply_next(&mover->supply, &mover->background, mover->allowed);
     if (run.pages == 0)
         return false;
     bool zero;
@@ -126,8 +126,8 @@ void pf_round_stage_fill(struct pf_outgoing *stage, struct pf_route route)
             route.way == PF_WAY_STAGED;
         if (large || !add(stage, &route))
             break;
-    } while (stage->batch.run_count < runs_max(mover) && !atomic_load(&mover->round.halt) &&
-             pf_route_find(mover, &route) &&
+    } while (stage->batch.run_count < runs_max(mover) && stage->batch.bytes < mover->allowed &&
+             !atomic_load(&mover->round.halt) && pf_route_find(mover, &route) &&
              (route.way == PF_WAY_STAGED || route.way == PF_WAY_ZERO));
 }
 

@@ -128,16 +128,28 @@ static int wait_sent(struct pf_source *source)
         int error = attend(source);
         if (error)
             return error;
-        pf_count_set(&source->job->counters.remaining_bytes,
-                     pf_source_memory_unsent(&source->memory));
+        uint64_t left = pf_source_memory_unsent(&source->memory);
+        pf_count_set(&source->job->counters.remaining_bytes, left);
+        if (source->rounds.pacing.job)
+            pf_pacing_heed(&source->rounds.pacing, left);
         pf_job_report_rails(source->job, &source->session);
     }
     return 0;
 }
 
 struct measured {
-    uint64_t began_ns, sent, zeros, collect_ns, dirty;
+    uint64_t began_ns, sent, zeros, collect_ns, dirty, held_ns;
 };
+
+/* For how long the rate limit alone kept the rails from sending, on average. */
+static uint64_t held_ns(const struct pf_source *source)
+{
+    uint64_t ns = 0;
+    unsigned rails = source->session.rail_count;
+    for (unsigned i = 0; i < rails; i++)
+        ns += atomic_load(&source->movers[i].rate.held_ns);
+    return rails ? ns / rails : 0;
+}
 
 static struct measured begin_measuring(struct pf_source *source)
 {
@@ -147,45 +159,24 @@ static struct measured begin_measuring(struct pf_source *source)
         .zeros = pf_count_get(&source->job->counters.zero_pages),
         .collect_ns = source->rounds.collect_ns,
         .dirty = pf_source_memory_unsent(&source->memory),
+        .held_ns = held_ns(source),
     };
 }
 
 /* ---- how it goes ----------------------------------------------------------------------------- */
 
-static struct pf_pace_limits limits_of(struct pf_source *source)
-{
-    const struct pf_knobs *knobs = &source->job->knobs;
-    return (struct pf_pace_limits){
-        .mode = (unsigned)pf_knob(&knobs->mode),
-        .downtime_us = pf_knob(&knobs->downtime) * 1000,
-        .max_rounds = (unsigned)pf_knob(&knobs->max_rounds),
-        .bandwidth = pf_knob(&knobs->bandwidth),
-        .throttle = pf_knob(&knobs->throttle) != PF_THROTTLE_OFF,
-        .throttle_initial = (unsigned)pf_knob(&knobs->throttle_initial),
-        .throttle_step = (unsigned)pf_knob(&knobs->throttle_step),
-        .throttle_max = (unsigned)pf_knob(&knobs->throttle_max),
-    };
-}
-
-static void tell_estimates(struct pf_source *source)
+static void tell_round(struct pf_source *source)
 {
     struct pf_counters *counters = &source->job->counters;
-    const struct pf_pace *pace = &source->rounds.pace;
     pf_count_set(&counters->round, source->rounds.number);
     pf_count_set(&counters->precopy_bytes, pf_count_get(&counters->sent_bytes));
-    pf_count_set(&counters->dirty_bytes_per_s, pace->dirty_rate);
-    pf_count_set(&counters->bandwidth_bytes_per_s, pace->bandwidth);
-    pf_count_set(&counters->expected_downtime_us,
-                 pace->downtime_us == PF_PACE_UNKNOWN ? 0 : pace->downtime_us);
-    pf_count_set(&counters->eta_ms, pace->eta_ms == PF_PACE_UNKNOWN ? 0 : pace->eta_ms);
-    pf_count_set(&counters->throttle_percent, pace->throttle);
 }
 
 static void log_round(struct pf_source *source, const struct measured *measured, uint64_t took_ns,
                       bool paused)
 {
     const struct pf_counters *counters = &source->job->counters;
-    const struct pf_pace *pace = &source->rounds.pace;
+    const struct pf_pace *pace = &source->rounds.pacing.pace;
     struct pf_round_record record = {
         .number = source->rounds.number,
         .paused = paused,
@@ -209,22 +200,19 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
                                uint64_t took_ns, uint64_t collected_before)
 {
     struct pf_rounds *rounds = &source->rounds;
-    struct pf_pace_limits limits = limits_of(source);
     struct pf_pace_round round = {
         .number = rounds->number,
         .duration_ns = took_ns,
+        .held_ns = held_ns(source) - measured->held_ns,
         .sent_bytes = pf_count_get(&source->job->counters.sent_bytes) - measured->sent,
         .left_bytes = pf_source_memory_unsent(&source->memory),
         .dirtied_ns = rounds->collected_ns - collected_before,
-        .pause_ns = rounds->waited_ns,
         .fixed_ns = rounds->collect_ns,
     };
-    struct pf_pace_verdict verdict = pf_pace_round(&rounds->pace, &limits, &round);
-    tell_estimates(source);
+    enum pf_pace_next next = pf_pacing_round(&rounds->pacing, &round);
+    tell_round(source);
     log_round(source, measured, took_ns, false);
-    if (atomic_load(&source->job->switch_now))
-        verdict.next = PF_PACE_POSTCOPY;
-    return verdict.next;
+    return atomic_load(&source->job->switch_now) ? PF_PACE_POSTCOPY : next;
 }
 
 /* ---- the rounds ------------------------------------------------------------------------------ */
@@ -247,8 +235,7 @@ static int later_round(struct pf_source *source)
 static int make_rounds(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
-    struct pf_pace_limits limits = limits_of(source);
-    enum pf_pace_next next = pf_pace_begin(&limits).next;
+    enum pf_pace_next next = pf_pacing_first(&rounds->pacing);
     while (next == PF_PACE_ROUND) {
         struct measured measured = begin_measuring(source);
         uint64_t collected_before = rounds->number == 0 ? measured.began_ns : rounds->collected_ns;
@@ -265,6 +252,7 @@ static int make_rounds(struct pf_source *source)
         next = judge(source, &measured, took_ns, collected_before);
     }
     rounds->finish = next == PF_PACE_FINISH;
+    pf_pacing_end(&rounds->pacing); /* the sooner it comes to a safe point */
     return 0;
 }
 
@@ -314,6 +302,7 @@ static int open_rounds(struct pf_source *source)
         .ctx = source,
     };
     rounds->windows_open = true;
+    pf_pacing_begin(&rounds->pacing, source->job);
     for (unsigned i = 0; i < source->memory.count; i++)
         source->memory.regions[i].late =
             rounds->windows.list[i].never || pf_region_late(source->memory.regions[i].region);
@@ -351,8 +340,10 @@ static int send_rest(struct pf_source *source)
     struct pf_rounds *rounds = &source->rounds;
     struct measured measured = begin_measuring(source);
     pf_windows_look(&rounds->windows);
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        atomic_store(&source->movers[i].round.paused, true);
     int error = later_round(source);
-    tell_estimates(source);
+    tell_round(source);
     log_round(source, &measured, pf_now_ns() - measured.began_ns, true);
     return error;
 }
@@ -360,7 +351,6 @@ static int send_rest(struct pf_source *source)
 int pf_rounds_end(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
-    struct pf_pace_limits limits = limits_of(source);
     int error = collect_all(source);
     if (!error)
         error = scan_late(source, true);
@@ -368,7 +358,7 @@ int pf_rounds_end(struct pf_source *source)
         return error;
     uint64_t left = pf_source_memory_unsent(&source->memory);
     if (rounds->finish)
-        rounds->finish = pf_pace_paused(&rounds->pace, &limits, left).next == PF_PACE_FINISH;
+        rounds->finish = pf_pacing_paused(&rounds->pacing, source->job, left) == PF_PACE_FINISH;
     if (rounds->finish)
         error = send_rest(source);
     else
@@ -378,6 +368,7 @@ int pf_rounds_end(struct pf_source *source)
 
 void pf_rounds_close(struct pf_source *source)
 {
+    pf_pacing_end(&source->rounds.pacing);
     if (source->rounds.tracker)
         pf_tracker_close(source->rounds.tracker);
     source->rounds.tracker = NULL;

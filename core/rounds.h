@@ -6,7 +6,7 @@
 #ifndef PF_CORE_ROUNDS_H
 #define PF_CORE_ROUNDS_H
 
-#include "core/pace.h"
+#include "core/pacing.h"
 #include "core/tracker.h"
 #include "core/window.h"
 
@@ -18,11 +18,10 @@ struct pf_rounds {
     bool windows_open;
     struct pf_windows windows;
     struct pf_tracker *tracker;
-    struct pf_pace pace;
+    struct pf_pacing pacing;
     unsigned number;       /* of the latest round */
     uint64_t collected_ns; /* when the latest collect began */
     uint64_t collect_ns;   /* how long it took */
-    uint64_t waited_ns;    /* for a safe point, the last time */
 };
 
 /* Before anything is told: which mode this is. -EINVAL options that exclude each other. */

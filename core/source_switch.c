@@ -27,7 +27,6 @@ int pf_source_pause(struct pf_source *source)
             return error;
     }
     source->paused_ns = pf_now_ns();
-    source->rounds.waited_ns = source->paused_ns - asked_ns;
     pf_count_set(&source->job->counters.pause_us, since_us(asked_ns));
     return 0;
 }

@@ -6,17 +6,19 @@
 
 #include <unistd.h>
 
-enum { PAGES = 1024, WORDS = RIG_PAGE / sizeof(uint64_t) };
+enum { PIECE = 64, SMALL = 16, LARGE = 32, WORDS = RIG_PAGE / sizeof(uint64_t) };
 
 /* At this rate, the least there is, the memory would take longer than a test may. */
 #define CRAWL "64K"
 
 /* What a job does beside writing; every function may be NULL. */
 struct play {
-    size_t pages;
+    size_t pieces;
     bool writes;                            /* at the destination, too */
     void *(*steer)(void *side);             /* a thread of the source's */
-    void (*stepped)(struct rig_side *side); /* at the source, between two steps of a migration */
+    void (*stepped)(struct rig_side *side); /* at the source, after each step of a migration, */
+    void (*moved)(struct rig_side *side);   /* or when it has moved, */
+    void (*stayed)(struct rig_side *side);  /* or not */
 };
 
 struct memory {
@@ -31,20 +33,37 @@ static uint64_t word(uint64_t step, size_t page)
     return step * 0x9e3779b97f4a7c15u + page;
 }
 
-static void write_all(struct memory *memory, size_t pages)
+/* Step n writes one piece of the memory: piece n, modulo how many there are. */
+static uint64_t step_of(uint64_t latest, uint64_t piece, uint64_t pieces)
+{
+    return latest - (latest % pieces + pieces - piece) % pieces;
+}
+
+static void write_piece(struct memory *memory, size_t pieces)
 {
     memory->step++;
-    for (size_t page = 0; page < pages; page++)
+    size_t first = memory->step % pieces * PIECE;
+    for (size_t page = first; page < first + PIECE; page++)
         memory->words[page * WORDS] = memory->words[page * WORDS + WORDS - 1] =
             word(memory->step, page);
 }
 
-static uint64_t wrong_pages(const struct memory *memory, size_t pages)
+/* A job that computes as well, so that it writes about 250 MB a second and not ten times that. */
+static void compute(void)
+{
+    uint64_t until_ns = pf_now_ns() + 1000000;
+    while (pf_now_ns() < until_ns)
+        continue;
+}
+
+static uint64_t wrong_pages(const struct memory *memory, size_t pieces)
 {
     uint64_t wrong = 0;
-    for (size_t page = 0; page < pages; page++)
-        wrong += memory->words[page * WORDS] != word(memory->step, page) ||
-                 memory->words[page * WORDS + WORDS - 1] != word(memory->step, page);
+    for (size_t page = 0; page < pieces * PIECE; page++) {
+        uint64_t right = word(step_of(memory->step, page / PIECE, pieces), page);
+        wrong += memory->words[page * WORDS] != right ||
+                 memory->words[page * WORDS + WORDS - 1] != right;
+    }
     return wrong;
 }
 
@@ -56,6 +75,12 @@ static bool moving(struct ferry_job *job)
     return is;
 }
 
+static void call(void (*hook)(struct rig_side *), struct rig_side *side)
+{
+    if (hook)
+        hook(side);
+}
+
 /* FERRY_MOVED, or FERRY_CONTINUE when the migration has failed. */
 static int leave(struct rig_side *side, const struct play *play, struct memory *memory)
 {
@@ -64,18 +89,20 @@ static int leave(struct rig_side *side, const struct play *play, struct memory *
         _exit(94);
     while (how == FERRY_CONTINUE && moving(side->job)) {
         how = ferry_job_safepoint(side->job);
-        if (how == FERRY_CONTINUE)
-            write_all(memory, play->pages);
-        if (how == FERRY_CONTINUE && play->stepped)
-            play->stepped(side);
+        if (how == FERRY_MOVED)
+            break;
+        write_piece(memory, play->pieces);
+        compute();
+        call(play->stepped, side);
     }
     return how;
 }
 
 static int run_at_source(struct rig_side *side, const struct play *play, struct memory *memory)
 {
-    pthread_t steerer;
-    write_all(memory, play->pages);
+    pthread_t steerer = 0;
+    for (size_t i = 0; i < play->pieces; i++)
+        write_piece(memory, play->pieces);
     if (play->steer && pthread_create(&steerer, NULL, play->steer, side) != 0)
         return 93;
     int how = leave(side, play, memory);
@@ -96,15 +123,22 @@ static int writer(struct rig_side *side)
     const struct play *play = side->ctx;
     struct memory memory = {.step = 0};
     rig_open(side);
-    memory.words = ferry_job_alloc(side->job, "memory", play->pages * RIG_PAGE, 0, FERRY_ANON);
+    memory.words =
+        ferry_job_alloc(side->job, "memory", play->pieces * PIECE * RIG_PAGE, 0, FERRY_ANON);
     if (!memory.words || ferry_job_state(side->job, &memory.step, sizeof memory.step) < 0)
         return 96;
     int how = rig_start(side);
-    if (how == FERRY_FRESH && run_at_source(side, play, &memory) == FERRY_MOVED)
+    if (how < 0)
+        return 3;
+    if (how == FERRY_FRESH && run_at_source(side, play, &memory) == FERRY_MOVED) {
+        call(play->moved, side);
         return rig_close(side);
+    }
+    if (how == FERRY_FRESH)
+        call(play->stayed, side);
     if (how == FERRY_ARRIVED && !play->writes)
         await_complete(side);
-    rig_say(side, "answer %llu", (unsigned long long)wrong_pages(&memory, play->pages));
+    rig_say(side, "answer %llu", (unsigned long long)wrong_pages(&memory, play->pieces));
     return rig_close(side);
 }
 
@@ -114,7 +148,7 @@ static int writer(struct rig_side *side)
 static void answers_are_not_limited(void)
 {
     static const char *const crawling[] = {"mode", "postcopy", "bandwidth", CRAWL, NULL};
-    static const struct play play = {.pages = PAGES, .writes = true};
+    static const struct play play = {.pieces = SMALL, .writes = true};
     struct rig_run run;
     rig_run(&run, &(struct rig_setup){.body = writer,
                                       .ctx = &play,
@@ -141,11 +175,181 @@ static void *lift_the_limit(void *arg)
 static void what_follows_is_limited_until_it_is_not(void)
 {
     static const char *const crawling[] = {"mode", "postcopy", "bandwidth", CRAWL, NULL};
-    static const struct play play = {.pages = PAGES, .steer = lift_the_limit};
+    static const struct play play = {.pieces = SMALL, .steer = lift_the_limit};
     struct rig_run run;
     rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = crawling});
     CU_ASSERT_EQUAL(rig_number(&run.source, "kept"), 1);
     CU_ASSERT_EQUAL(rig_number(&run.source, "changed"), 0);
+    rig_assert_moved(&run, 0);
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
+
+static uint64_t counted(const struct rig_side *side, const char *what)
+{
+    const struct pf_counters *counters = &side->job->counters;
+    if (strcmp(what, "throttle") == 0)
+        return pf_count_get(&counters->throttle_percent);
+    return pf_count_get(&counters->round);
+}
+
+static void say_rounds(struct rig_side *side)
+{
+    struct ferry_job *job = side->job;
+    unsigned throttle = 0;
+    unsigned rounds = 0;
+    bool paused = false;
+    pthread_mutex_lock(&job->lock);
+    for (unsigned i = 0; i < job->rounds.rounds && i < PF_ROUND_LOG_MAX; i++) {
+        const struct pf_round_record *round = &job->rounds.list[i];
+        throttle = round->throttle > throttle ? round->throttle : throttle;
+        rounds += !round->paused;
+        paused |= round->paused;
+    }
+    pthread_mutex_unlock(&job->lock);
+    rig_say(side, "rounds %u", rounds);
+    rig_say(side, "throttled %u", throttle);
+    rig_say(side, "finished %d", paused);
+}
+
+/*
+ * The job writes about ten times as fast as this link carries: unthrottled it would never come to
+ * an end, by 99 percent it does. What is sent in the pause is not limited; so the downtime that is
+ * allowed is the shortest there is, which all of the memory together does not fit.
+ */
+#define TOO_FAST "mode", "precopy", "bandwidth", "32M", "downtime", "1", "max-rounds", "0"
+
+static void throttled_job_converges(void)
+{
+    static const char *const options[] = {TOO_FAST, "throttle",      "auto", "throttle-initial",
+                                          "60",     "throttle-step", "39",   NULL};
+    static const struct play play = {.pieces = LARGE, .moved = say_rounds};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
+    CU_ASSERT(rig_number(&run.source, "throttled") >= 60);
+    CU_ASSERT_EQUAL(rig_number(&run.source, "finished"), 1);
+    rig_assert_moved(&run, 0);
+}
+
+static void cancel_when_throttled(struct rig_side *side)
+{
+    if (counted(side, "throttle") == 20)
+        ferry_job_cancel(side->job);
+}
+
+static void say_speed(struct rig_side *side)
+{
+    rig_say(side, "percent %u", atomic_load(&side->job->safepoint_percent));
+    rig_say(side, "attention %u", atomic_load(&side->job->attention));
+    rig_say(side, "shown %u", (unsigned)counted(side, "throttle"));
+}
+
+/* Too little of a throttle: it goes on for ever, until it is given up; then at full speed. */
+static void cancelled_job_runs_at_full_speed(void)
+{
+    static const char *const options[] = {TOO_FAST, "throttle",     "safepoint", "throttle-initial",
+                                          "20",     "throttle-max", "20",        NULL};
+    static const struct play play = {
+        .pieces = LARGE, .stepped = cancel_when_throttled, .stayed = say_speed};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
+    CU_ASSERT_EQUAL(rig_number(&run.source, "percent"), 0);
+    CU_ASSERT_EQUAL(rig_number(&run.source, "attention"), 0);
+    CU_ASSERT_EQUAL(rig_number(&run.source, "shown"), 0);
+    rig_assert_stayed(&run, 0);
+}
+
+static void run_too_fast(struct rig_run *run, const char *mode, const char *max_rounds)
+{
+    const char *const options[] = {"mode", mode,         "bandwidth", "32M", "downtime",
+                                   "1",    "max-rounds", max_rounds,  NULL};
+    static const struct play play = {.pieces = LARGE, .moved = say_rounds};
+    rig_run(run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
+    CU_ASSERT_EQUAL(rig_number(&run->source, "throttled"), 0);
+    rig_assert_moved(run, 0);
+}
+
+static void precopy_ends_after_max_rounds(void)
+{
+    struct rig_run run;
+    run_too_fast(&run, "precopy", "2");
+    CU_ASSERT_EQUAL(rig_number(&run.source, "rounds"), 2);
+    CU_ASSERT_EQUAL(rig_number(&run.source, "finished"), 1);
+}
+
+static void auto_switches_instead(void)
+{
+    struct rig_run run;
+    run_too_fast(&run, "auto", "0");
+    CU_ASSERT_EQUAL(rig_number(&run.source, "rounds"), 2);
+    CU_ASSERT_EQUAL(rig_number(&run.source, "finished"), 0);
+}
+
+static void hybrid_switches_soon(void)
+{
+    struct rig_run run;
+    run_too_fast(&run, "hybrid", "0");
+    CU_ASSERT_EQUAL(rig_number(&run.source, "rounds"), 1);
+    CU_ASSERT_EQUAL(rig_number(&run.source, "finished"), 0);
+}
+
+/* ---- in mid-round ---------------------------------------------------------------------------- */
+
+#define CRAWLING "bandwidth", CRAWL, "mode"
+
+/* The first round has begun, and will not end by itself while the test lasts. */
+static void await_first_round(struct rig_side *side)
+{
+    struct ferry_status status = {.sent_bytes = 0};
+    while (ferry_job_status(side->job, &status) == 0 && status.sent_bytes == 0)
+        usleep(1000);
+}
+
+static void *cancel_it(void *side)
+{
+    await_first_round(side);
+    ferry_job_cancel(((struct rig_side *)side)->job);
+    return NULL;
+}
+
+static void *switch_it(void *side)
+{
+    await_first_round(side);
+    ferry_job_switch(((struct rig_side *)side)->job);
+    return NULL;
+}
+
+static void *let_it_go(void *side)
+{
+    await_first_round(side);
+    ferry_job_change(((struct rig_side *)side)->job, "bandwidth", "auto");
+    return NULL;
+}
+
+static void cancelled_in_mid_round(void)
+{
+    static const char *const options[] = {CRAWLING, "precopy", NULL};
+    static const struct play play = {.pieces = SMALL, .steer = cancel_it};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
+    rig_assert_stayed(&run, 0);
+}
+
+static void switched_in_mid_round(void)
+{
+    static const char *const options[] = {CRAWLING, "precopy", NULL};
+    static const struct play play = {.pieces = SMALL, .writes = true, .steer = switch_it};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
+    rig_assert_moved(&run, 0);
+}
+
+static void another_limit_in_mid_round(void)
+{
+    static const char *const options[] = {CRAWLING, "hybrid", NULL};
+    static const struct play play = {.pieces = SMALL, .steer = let_it_go};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
     rig_assert_moved(&run, 0);
 }
 
@@ -154,6 +358,14 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"answers_are_not_limited", answers_are_not_limited},
         {"what_follows_is_limited_until_it_is_not", what_follows_is_limited_until_it_is_not},
+        {"throttled_job_converges", throttled_job_converges},
+        {"cancelled_job_runs_at_full_speed", cancelled_job_runs_at_full_speed},
+        {"precopy_ends_after_max_rounds", precopy_ends_after_max_rounds},
+        {"auto_switches_instead", auto_switches_instead},
+        {"hybrid_switches_soon", hybrid_switches_soon},
+        {"cancelled_in_mid_round", cancelled_in_mid_round},
+        {"switched_in_mid_round", switched_in_mid_round},
+        {"another_limit_in_mid_round", another_limit_in_mid_round},
         {NULL, NULL},
     };
     if (argc < 2 || !rig_choose(argv[1])) {
