@@ -24,6 +24,7 @@ struct play {
 struct memory {
     uint64_t *words;
     uint64_t step;
+    size_t pieces;
 };
 
 /* ---- the job --------------------------------------------------------------------------------- */
@@ -36,13 +37,13 @@ static uint64_t word(uint64_t step, size_t page)
 /* Step n writes one piece of the memory: piece n, modulo how many there are. */
 static uint64_t step_of(uint64_t latest, uint64_t piece, uint64_t pieces)
 {
-    return latest - (latest % pieces + pieces - piece) % pieces;
+    return latest - (latest + pieces - piece) % pieces;
 }
 
-static void write_piece(struct memory *memory, size_t pieces)
+static void write_piece(struct memory *memory)
 {
     memory->step++;
-    size_t first = memory->step % pieces * PIECE;
+    size_t first = memory->pieces ? memory->step % memory->pieces * PIECE : 0;
     for (size_t page = first; page < first + PIECE; page++)
         memory->words[page * WORDS] = memory->words[page * WORDS + WORDS - 1] =
             word(memory->step, page);
@@ -56,11 +57,11 @@ static void compute(void)
         continue;
 }
 
-static uint64_t wrong_pages(const struct memory *memory, size_t pieces)
+static uint64_t wrong_pages(const struct memory *memory)
 {
     uint64_t wrong = 0;
-    for (size_t page = 0; page < pieces * PIECE; page++) {
-        uint64_t right = word(step_of(memory->step, page / PIECE, pieces), page);
+    for (size_t page = 0; page < memory->pieces * PIECE; page++) {
+        uint64_t right = word(step_of(memory->step, page / PIECE, memory->pieces), page);
         wrong += memory->words[page * WORDS] != right ||
                  memory->words[page * WORDS + WORDS - 1] != right;
     }
@@ -91,7 +92,7 @@ static int leave(struct rig_side *side, const struct play *play, struct memory *
         how = ferry_job_safepoint(side->job);
         if (how == FERRY_MOVED)
             break;
-        write_piece(memory, play->pieces);
+        write_piece(memory);
         compute();
         call(play->stepped, side);
     }
@@ -101,8 +102,8 @@ static int leave(struct rig_side *side, const struct play *play, struct memory *
 static int run_at_source(struct rig_side *side, const struct play *play, struct memory *memory)
 {
     pthread_t steerer = 0;
-    for (size_t i = 0; i < play->pieces; i++)
-        write_piece(memory, play->pieces);
+    for (size_t i = 0; i < memory->pieces; i++)
+        write_piece(memory);
     if (play->steer && pthread_create(&steerer, NULL, play->steer, side) != 0)
         return 93;
     int how = leave(side, play, memory);
@@ -121,10 +122,10 @@ static void await_complete(struct rig_side *side)
 static int writer(struct rig_side *side)
 {
     const struct play *play = side->ctx;
-    struct memory memory = {.step = 0};
+    struct memory memory = {.step = 0, .pieces = play->pieces};
     rig_open(side);
     memory.words =
-        ferry_job_alloc(side->job, "memory", play->pieces * PIECE * RIG_PAGE, 0, FERRY_ANON);
+        ferry_job_alloc(side->job, "memory", memory.pieces * PIECE * RIG_PAGE, 0, FERRY_ANON);
     if (!memory.words || ferry_job_state(side->job, &memory.step, sizeof memory.step) < 0)
         return 96;
     int how = rig_start(side);
@@ -138,7 +139,7 @@ static int writer(struct rig_side *side)
         call(play->stayed, side);
     if (how == FERRY_ARRIVED && !play->writes)
         await_complete(side);
-    rig_say(side, "answer %llu", (unsigned long long)wrong_pages(&memory, play->pieces));
+    rig_say(side, "answer %llu", (unsigned long long)wrong_pages(&memory));
     return rig_close(side);
 }
 
