@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* e2e_pace URI [TESTNAME]: jobs that leave over a link that is limited, or too slow for them. */
 #include "base/clock.h"
+#include "core/cgroup.h"
 #include "core/job.h"
 #include "tests/e2e/rig.h"
 
@@ -260,6 +261,33 @@ static void cancelled_job_runs_at_full_speed(void)
     rig_assert_stayed(&run, 0);
 }
 
+/* Says which groups are left; the source's own would be here. */
+static void say_group(struct rig_side *side)
+{
+    char home[PATH_MAX];
+    char group[PATH_MAX + 32] = "";
+    say_rounds(side);
+    if (pf_cgroup_of("self", home, NULL) == 0)
+        snprintf(group, sizeof group, "%s/pageferry.%d", home, (int)getpid());
+    rig_say(side, "left %d", group[0] && access(group, F_OK) == 0);
+}
+
+/* Where there is no CPU controller it is refused in words, and the rounds go on. */
+static void throttled_by_its_cpu_limit(void)
+{
+    static const char *const options[] = {
+        "mode",     "precopy", "bandwidth",        "32M", "downtime", "1", "max-rounds", "4",
+        "throttle", "cgroup",  "throttle-initial", "60",  NULL};
+    static const struct play play = {.pieces = LARGE, .moved = say_group};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
+    CU_ASSERT(rig_number(&run.source, "throttled") >= 60 || rig_mentions(&run.source, "cgroup"));
+    CU_ASSERT_EQUAL(rig_number(&run.source, "left"), 0);
+    if (rig_mentions(&run.source, "cgroup"))
+        printf("(refused here) ");
+    rig_assert_moved(&run, 0);
+}
+
 static void run_too_fast(struct rig_run *run, const char *mode, const char *max_rounds)
 {
     const char *const options[] = {"mode", mode,         "bandwidth", "32M", "downtime",
@@ -361,6 +389,7 @@ int main(int argc, char **argv)
         {"what_follows_is_limited_until_it_is_not", what_follows_is_limited_until_it_is_not},
         {"throttled_job_converges", throttled_job_converges},
         {"cancelled_job_runs_at_full_speed", cancelled_job_runs_at_full_speed},
+        {"throttled_by_its_cpu_limit", throttled_by_its_cpu_limit},
         {"precopy_ends_after_max_rounds", precopy_ends_after_max_rounds},
         {"auto_switches_instead", auto_switches_instead},
         {"hybrid_switches_soon", hybrid_switches_soon},
