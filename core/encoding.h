@@ -9,9 +9,13 @@
 #include "core/options.h"
 #include "core/protocol.h"
 
+#include <endian.h>
+#include <string.h>
+
 enum pf_encoding {
-    PF_ENCODING_XBZRLE = 1, /* for each page a length in LEB128 and core/xbzrle.h; 0: unchanged */
-    PF_ENCODING_ZSTD = 2,   /* the pages, at most 64 KiB of them, as one */
+    /* A sum, and for each page a length in LEB128 and core/xbzrle.h; length 0: unchanged. */
+    PF_ENCODING_XBZRLE = 1,
+    PF_ENCODING_ZSTD = 2, /* a sum, and the pages, at most 64 KiB of them, as one */
     PF_ENCODING_LZ4 = 3,
     PF_ENCODING_PLAIN = 4, /* as they are */
     PF_ENCODING_ZEROS = 5, /* all zero: no data */
@@ -60,6 +64,28 @@ static inline struct pf_encoded_run pf_encoded_from_run(const struct pf_stage_ru
         .first = run->first,
         .length = run->part,
     };
+}
+
+enum { PF_ENCODED_SUM_BYTES = 4 };
+
+/*
+ * The sum that differences and compressed pages begin with, of what follows it: a spoilt difference
+ * would be applied to a page like any other, and a spoilt frame is not always noticed.
+ */
+static inline uint32_t pf_encoded_sum(const void *data, size_t length)
+{
+    const char *at = data;
+    uint64_t sum = 0x9e3779b97f4a7c15ull ^ length;
+    uint64_t word = 0;
+    for (; length > 0; at += sizeof word) {
+        size_t part = length < sizeof word ? length : sizeof word;
+        word = 0;
+        memcpy(&word, at, part);
+        sum = (sum ^ le64toh(word)) * 0xff51afd7ed558ccdull;
+        sum ^= sum >> 32;
+        length -= part;
+    }
+    return (uint32_t)sum;
 }
 
 static inline unsigned pf_encoding_of(unsigned compress)

@@ -11,6 +11,7 @@ enum {
     PAGE = PF_ENCODED_PAGE,
     PIECE_PAGES = PF_SQUEEZE_MAX / PAGE,
     LENGTH_BYTES = 2, /* of a difference, in front of it */
+    SUM = PF_ENCODED_SUM_BYTES,
 };
 
 int pf_pack_init(struct pf_pack *pack, struct pf_encoder *encoder, size_t room,
@@ -39,10 +40,19 @@ void pf_pack_begin(struct pf_pack *pack, uint8_t *out)
 
 /* ---- runs ------------------------------------------------------------------------------------ */
 
+static void put_sum(uint8_t *run, size_t length)
+{
+    struct pf_wire wire = pf_wire_over(run, SUM);
+    pf_put_u32(&wire, pf_encoded_sum(run + SUM, length - SUM));
+}
+
 static void close_run(struct pf_pack *pack)
 {
+    size_t length = pack->open.length;
     if (pack->open.pages > 0)
         pack->runs[pack->run_count++] = pf_encoded_to_run(pack->open);
+    if (pack->open.pages > 0 && pack->open.encoding == PF_ENCODING_XBZRLE)
+        put_sum(pack->out + pack->bytes - length, length);
     pack->open.pages = 0;
 }
 
@@ -52,32 +62,43 @@ static bool has_room_for_a_run(const struct pf_pack *pack)
     return pack->run_count + (pack->open.pages > 0) + pack->piece_count < PF_STAGE_RUNS_MAX;
 }
 
-/* False: it would be one run too many. */
-static bool append(struct pf_pack *pack, struct pf_encoded_run run)
+static bool joins(const struct pf_encoded_run *open, const struct pf_encoded_run *run)
 {
-    struct pf_encoded_run *open = &pack->open;
-    bool joins = open->pages > 0 && open->encoding == run.encoding && open->region == run.region &&
-                 open->first + open->pages == run.first &&
-                 open->pages + run.pages <= PF_ENCODED_PAGES_MAX &&
-                 open->length + run.length <= PF_ENCODED_LENGTH_MAX;
-    if (!joins && !has_room_for_a_run(pack))
-        return false;
-    if (joins) {
-        open->pages += run.pages;
-        open->length += run.length;
-    } else {
-        close_run(pack);
-        *open = run;
+    return open->pages > 0 && open->encoding == run->encoding && open->region == run->region &&
+           open->first + open->pages == run->first &&
+           open->pages + run->pages <= PF_ENCODED_PAGES_MAX &&
+           open->length + run->length <= PF_ENCODED_LENGTH_MAX;
+}
+
+/* Open another run unless the page continues the latest. There is room for one. */
+static void open_run(struct pf_pack *pack, struct pf_encoded_run run)
+{
+    if (joins(&pack->open, &run))
+        return;
+    close_run(pack);
+    pack->open = run;
+    pack->open.pages = pack->open.length = 0;
+    if (run.encoding == PF_ENCODING_XBZRLE) {
+        pack->open.length = SUM;
+        pack->bytes += SUM;
     }
-    return true;
+}
+
+static void extend_run(struct pf_pack *pack, struct pf_encoded_run run)
+{
+    pack->open.pages += run.pages;
+    pack->open.length += run.length;
+    pack->bytes += run.length;
 }
 
 size_t pf_pack_zeros(struct pf_pack *pack, unsigned region, uint64_t first, size_t pages)
 {
     size_t most = pages < PF_ENCODED_PAGES_MAX ? pages : PF_ENCODED_PAGES_MAX;
     struct pf_encoded_run run = {region, PF_ENCODING_ZEROS, (uint32_t)most, first, 0};
-    if (!append(pack, run))
+    if (!has_room_for_a_run(pack))
         return 0;
+    open_run(pack, run);
+    extend_run(pack, run);
     if (pack->shorter == PF_SHORTER_XBZRLE)
         pf_xbzrle_cache_zero(&pack->encoder->cache, region, first, most);
     return most;
@@ -97,32 +118,40 @@ static size_t put_difference(uint8_t *out, const uint8_t *difference, size_t len
     return used + length;
 }
 
+static void add_copy(struct pf_pack *pack, struct pf_encoded_run run, const uint8_t *copy)
+{
+    uint8_t difference[PF_XBZRLE_MAX];
+    size_t length = 0;
+    switch (pf_xbzrle_cache_take(&pack->encoder->cache, run.region, run.first, copy, difference,
+                                 &length)) {
+    case PF_CHANGE_NONE:
+        break;
+    case PF_CHANGE_DIFFERENCE:
+        run.encoding = PF_ENCODING_XBZRLE;
+        open_run(pack, run);
+        run.length = (uint32_t)put_difference(pack->out + pack->bytes, difference, length);
+        extend_run(pack, run);
+        break;
+    default:
+        open_run(pack, run);
+        memcpy(pack->out + pack->bytes, copy, PAGE);
+        extend_run(pack, run);
+    }
+}
+
 /* False: it is full. */
 static bool add_page(struct pf_pack *pack, unsigned region, uint64_t page, const char *addr)
 {
     _Alignas(64) uint8_t copy[PAGE];
-    uint8_t difference[PF_XBZRLE_MAX];
     struct pf_encoded_run run = {region, PF_ENCODING_PLAIN, 1, page, PAGE};
-    uint8_t *out = pack->out + pack->bytes;
-    size_t length = 0;
-    if (pack->room - pack->bytes < PAGE + LENGTH_BYTES || !has_room_for_a_run(pack))
+    if (pack->room - pack->bytes < SUM + LENGTH_BYTES + PAGE || !has_room_for_a_run(pack))
         return false;
     pf_snapshot(copy, addr, PAGE);
     if (pf_all_zero(copy, PAGE))
         return pf_pack_zeros(pack, region, page, 1) > 0;
     pack->before += PAGE;
-    switch (pf_xbzrle_cache_take(&pack->encoder->cache, region, page, copy, difference, &length)) {
-    case PF_CHANGE_NONE:
-        return true;
-    case PF_CHANGE_DIFFERENCE:
-        run.encoding = PF_ENCODING_XBZRLE;
-        run.length = (uint32_t)put_difference(out, difference, length);
-        break;
-    default:
-        memcpy(out, copy, PAGE);
-    }
-    pack->bytes += run.length;
-    return append(pack, run);
+    add_copy(pack, run, copy);
+    return true;
 }
 
 static size_t add_differences(struct pf_pack *pack, unsigned region, uint64_t first,
@@ -203,9 +232,10 @@ static int end_piece(struct pf_pack *pack, struct pf_pack_piece *piece)
     uint8_t *out = pack->out + pack->bytes;
     if (task->result < 0 && task->result != -E2BIG)
         return task->result;
-    if (task->result > 0) {
-        memcpy(out, task->to, (size_t)task->result);
-        piece->run.length = (uint32_t)task->result;
+    if (task->result > 0 && (size_t)task->result + SUM < task->bytes) {
+        memcpy(out + SUM, task->to, (size_t)task->result);
+        piece->run.length = SUM + (uint32_t)task->result;
+        put_sum(out, piece->run.length);
         pf_count(&pack->encoder->counters->compressed_pages, piece->run.pages);
         pf_count(&pack->encoder->counters->compressed_bytes, piece->run.length);
     } else {

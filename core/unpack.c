@@ -14,6 +14,21 @@ void pf_unpacker_init(struct pf_unpacker *unpacker, struct pf_squeeze_pool *pool
     pthread_cond_init(&unpacker->all_done, NULL);
 }
 
+/* ---- sums ------------------------------------------------------------------------------------ */
+
+/* What follows the sum, if there is anything and it is as it was sent. */
+static bool take_sum(struct pf_encoded_run *run, const char **data)
+{
+    uint8_t bytes[PF_ENCODED_SUM_BYTES];
+    if (run->length <= sizeof bytes)
+        return false;
+    memcpy(bytes, *data, sizeof bytes);
+    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
+    *data += sizeof bytes;
+    run->length -= (uint32_t)sizeof bytes;
+    return pf_get_u32(&wire) == pf_encoded_sum(*data, run->length);
+}
+
 /* ---- differences ----------------------------------------------------------------------------- */
 
 /* A page's length: one byte or two. What it took, or 0 if there is none. */
@@ -91,7 +106,7 @@ static int unpack_compressed(struct pf_unpacker *unpacker, const struct pf_encod
 {
     size_t bytes = (size_t)run->pages * PF_ENCODED_PAGE;
     unsigned how = run->encoding == PF_ENCODING_ZSTD ? PF_COMPRESS_ZSTD : PF_COMPRESS_LZ4;
-    if (bytes > PF_SQUEEZE_MAX || run->length == 0 || run->length >= bytes)
+    if (bytes > PF_SQUEEZE_MAX || run->length >= bytes)
         return -EPROTO;
     if (!(pf_squeeze_built() & 1u << how))
         return -ENOTSUP;
@@ -102,16 +117,24 @@ static int unpack_compressed(struct pf_unpacker *unpacker, const struct pf_encod
 
 /* ---- from outside ---------------------------------------------------------------------------- */
 
+static int unpack_summed(struct pf_unpacker *unpacker, struct pf_encoded_run run, const char *data,
+                         char *page)
+{
+    if (!take_sum(&run, &data))
+        return -EPROTO;
+    return run.encoding == PF_ENCODING_XBZRLE ? unpack_differences(&run, data, page)
+                                              : unpack_compressed(unpacker, &run, data, page);
+}
+
 static int unpack_run(struct pf_unpacker *unpacker, const struct pf_encoded_run *run,
                       const char *data, char *page)
 {
     size_t bytes = (size_t)run->pages * PF_ENCODED_PAGE;
     switch (run->encoding) {
     case PF_ENCODING_XBZRLE:
-        return unpack_differences(run, data, page);
     case PF_ENCODING_ZSTD:
     case PF_ENCODING_LZ4:
-        return unpack_compressed(unpacker, run, data, page);
+        return unpack_summed(unpacker, *run, data, page);
     case PF_ENCODING_PLAIN:
         if (run->length != bytes)
             return -EPROTO;

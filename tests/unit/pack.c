@@ -258,9 +258,10 @@ static void wrong_runs_are_refused(void)
     }
 }
 
-/* Stages of a real source, a byte of each spoilt: no harm, and mostly noticed. */
-static void spoilt_stages_do_no_harm(void)
+/* A stage of a real source in which a bit of what is encoded is another. */
+static void spoilt_pages_are_noticed(void)
 {
+    enum { TEXT_PAGES = 3 }; /* none of them goes as it is */
     uint64_t state = 11;
     for (unsigned round = 0; round < 200; round++) {
         unsigned how = round % 3;
@@ -269,19 +270,41 @@ static void spoilt_stages_do_no_harm(void)
         struct stand *stand = stand_open(how, how == PF_COMPRESS_OFF);
         pf_encoder_round(&stand->encoder, 2);
         fill_job(stand);
-        send(stand, 0, 20);
-        stand->job[next_random(&state) % (20 * PAGE)]++;
+        send(stand, 0, TEXT_PAGES);
+        stand->job[next_random(&state) % (TEXT_PAGES * PAGE)]++;
         pf_pack_begin(&stand->pack, stand->stage);
-        CU_ASSERT(pf_pack_add(&stand->pack, 0, 0, stand->job, 20, NULL) > 0);
+        CU_ASSERT(pf_pack_add(&stand->pack, 0, 0, stand->job, TEXT_PAGES, NULL) == TEXT_PAGES);
         while (!pf_pack_is_ready(&stand->pack))
             sem_wait(&stand->ready);
-        CU_ASSERT_EQUAL(pf_pack_end(&stand->pack), 0);
-        for (unsigned spoilt = 0; spoilt <= round % 5 && stand->pack.bytes > 0; spoilt++)
-            stand->stage[next_random(&state) % stand->pack.bytes] = (uint8_t)next_random(&state);
-        int error = receive(stand);
-        CU_ASSERT(error == 0 || error == -EPROTO);
+        CU_ASSERT_EQUAL_FATAL(pf_pack_end(&stand->pack), 0);
+        CU_ASSERT_FATAL(stand->pack.bytes > 0 && stand->pack.bytes < PAGE);
+        stand->stage[next_random(&state) % stand->pack.bytes] ^=
+            (uint8_t)(1 << next_random(&state) % 8);
+        CU_ASSERT_EQUAL(receive(stand), -EPROTO);
         stand_close(stand);
     }
+}
+
+/* The same with sums that fit, as who means harm would send it. */
+static void noise_is_unpacked_or_refused(void)
+{
+    uint64_t state = 5;
+    struct stand *stand = stand_open(PF_COMPRESS_OFF, false);
+    for (unsigned round = 0; round < 3000; round++) {
+        char data[64];
+        uint32_t length = PF_ENCODED_SUM_BYTES + 1 + (uint32_t)next_random(&state) % 50;
+        for (uint32_t i = PF_ENCODED_SUM_BYTES; i < length; i++)
+            data[i] = (char)(next_random(&state) & (round % 2 ? 0x07 : 0xff));
+        uint32_t sum =
+            htole32(pf_encoded_sum(data + PF_ENCODED_SUM_BYTES, length - PF_ENCODED_SUM_BYTES));
+        memcpy(data, &sum, sizeof sum);
+        struct pf_encoded_run run = {0, 1 + round % 3, 1 + (uint32_t)next_random(&state) % 20,
+                                     next_random(&state) % PAGES, length};
+        int64_t taken = unpack(stand, run, data, length);
+        CU_ASSERT(taken == length || taken == -EPROTO || taken == -ENOTSUP);
+        stand->unpacker.status = 0;
+    }
+    stand_close(stand);
 }
 
 int main(int argc, char **argv)
@@ -291,7 +314,8 @@ int main(int argc, char **argv)
         {"what_it_does_depends_on_the_round", what_it_does_depends_on_the_round},
         {"a_header_full_of_runs_ends_a_stage", a_header_full_of_runs_ends_a_stage},
         {"wrong_runs_are_refused", wrong_runs_are_refused},
-        {"spoilt_stages_do_no_harm", spoilt_stages_do_no_harm},
+        {"spoilt_pages_are_noticed", spoilt_pages_are_noticed},
+        {"noise_is_unpacked_or_refused", noise_is_unpacked_or_refused},
         {NULL, NULL},
     };
     return pf_suite_run("pack", tests, argc > 1 ? argv[1] : NULL);
