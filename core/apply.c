@@ -26,15 +26,38 @@ static bool locate(const struct pf_region *region, const struct pf_stage_run *ru
     return true;
 }
 
-int64_t pf_apply_run(struct pf_arrival *arrival, const struct pf_stage_run *run, size_t stage_size,
-                     const char *data, size_t left)
+static int64_t apply_encoded(struct pf_arrival *arrival, struct pf_unpacker *unpacker,
+                             const struct pf_region *region, const struct pf_stage_run *run,
+                             const char *data, size_t left)
+{
+    struct pf_encoded_run encoded = pf_encoded_from_run(run);
+    int64_t taken = pf_unpack(unpacker, region, &encoded, data, left);
+    if (taken < 0)
+        return taken;
+    bool zero = encoded.encoding == PF_ENCODING_ZEROS;
+    uint64_t bytes = (uint64_t)encoded.pages * PF_ENCODED_PAGE;
+    if (zero) {
+        pf_count(&arrival->counters->zero_pages, bytes >> region->page_shift);
+    } else {
+        pf_count(&arrival->counters->normal_pages, bytes >> region->page_shift);
+        pf_count(&arrival->counters->received_bytes, bytes);
+    }
+    return taken;
+}
+
+int64_t pf_apply_run(struct pf_arrival *arrival, struct pf_unpacker *unpacker,
+                     const struct pf_stage_run *run, size_t stage_size, const char *data,
+                     size_t left)
 {
     size_t at;
     size_t bytes;
     const struct pf_region *region =
         run->region < arrival->count ? arrival->list[run->region].region : NULL;
-    if (!arrival->prepared || !region || region->foreign ||
-        !locate(region, run, stage_size, &at, &bytes) || (!run->zero && bytes > left))
+    if (!arrival->prepared || !region || region->foreign)
+        return -EPROTO;
+    if (pf_run_is_encoded(run))
+        return apply_encoded(arrival, unpacker, region, run, data, left);
+    if (!locate(region, run, stage_size, &at, &bytes) || (!run->zero && bytes > left))
         return -EPROTO;
     pf_count(run->zero ? &arrival->counters->zero_pages : &arrival->counters->normal_pages,
              run->in_parts ? 1 : run->pages);

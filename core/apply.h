@@ -7,6 +7,7 @@
 #define PF_CORE_APPLY_H
 
 #include "core/arrival.h"
+#include "core/unpack.h"
 
 /* Are stages applied (before the switch), or placed? Any thread. */
 static inline bool pf_applies(const struct pf_arrival *arrival)
@@ -16,9 +17,11 @@ static inline bool pf_applies(const struct pf_arrival *arrival)
 
 /*
  * Apply one run of a stage of `stage_size` bytes, of which `left` are not used up and begin at
- * data. The bytes that it took, or -EPROTO.
+ * data. The bytes that it took, or -errno: -EPROTO, or what pf_unpack() says. Encoded pages are
+ * there after pf_unpacker_wait() only.
  */
-int64_t pf_apply_run(struct pf_arrival *arrival, const struct pf_stage_run *run, size_t stage_size,
-                     const char *data, size_t left);
+int64_t pf_apply_run(struct pf_arrival *arrival, struct pf_unpacker *unpacker,
+                     const struct pf_stage_run *run, size_t stage_size, const char *data,
+                     size_t left);
 
 #endif

@@ -63,8 +63,10 @@ static int open_lanes(struct pf_destination *destination)
         error = pf_fault_thread_open(&destination->faults, session, &destination->arrival);
     if (session->pull && !error)
         error = pf_destination_open_pull(destination);
+    pf_squeeze_pool_init(&destination->pool, session->options->compress_threads);
     for (unsigned i = 0; i < session->rail_count && !session->pull && !error; i++)
-        error = pf_placer_open(&destination->placers[i], session, i, &destination->arrival);
+        error = pf_placer_open(&destination->placers[i], session, i, &destination->arrival,
+                               &destination->pool);
     if (error)
         return error;
     destination->lanes_ready = true;
@@ -78,6 +80,7 @@ static int open_lanes(struct pf_destination *destination)
     pf_put_u32(&payload, session->rail_count);
     pf_put_u32(&payload, destination->faults.requests.trays.count);
     pf_put_u64(&payload, destination->faults.requests.trays.size);
+    pf_put_u32(&payload, pf_squeeze_built());
     error = pf_session_commit(session, PF_MSG_ACCEPTED, &payload);
     while (!error && !all_connected(session))
         error = pf_session_step(session);
@@ -277,6 +280,7 @@ static void clean_up(struct pf_destination *destination)
     pf_fault_thread_close(&destination->faults);
     for (unsigned i = 0; i < destination->session.rail_count; i++)
         pf_placer_close(&destination->placers[i]);
+    pf_squeeze_pool_close(&destination->pool);
     pf_destination_close_pull(destination);
     pf_destination_close_told(destination);
     pf_offers_close(&destination->offers);

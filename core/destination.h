@@ -38,6 +38,7 @@ struct pf_destination {
     struct pf_arrival arrival;
     struct pf_fault_thread faults;
     struct pf_placer placers[PF_RAILS_MAX]; /* one for each rail */
+    struct pf_squeeze_pool pool;            /* theirs */
     struct pf_fetch fetch;                  /* pull mode: instead of them */
     struct pf_puller pullers[PF_RAILS_MAX];
     struct pf_offers offers; /* pre-copy: where the source may write */

@@ -6,6 +6,13 @@
 #include <errno.h>
 #include <string.h>
 
+bool pf_encoder_wanted(const struct pf_options *options)
+{
+    return options->mode != PF_MODE_POSTCOPY && options->fetch != PF_FETCH_READ &&
+           (options->fewer_bytes == PF_FEWER_BYTES_AUTO || options->xbzrle ||
+            options->compress != PF_COMPRESS_OFF);
+}
+
 int pf_encoder_open(struct pf_encoder *encoder, const struct pf_options *options,
                     const struct pf_knobs *knobs, struct pf_counters *counters, struct pf_why *why)
 {
@@ -14,7 +21,8 @@ int pf_encoder_open(struct pf_encoder *encoder, const struct pf_options *options
     encoder->counters = counters;
     encoder->open = true;
     pf_squeeze_pool_init(&encoder->pool, options->compress_threads);
-    if (options->fewer_bytes == PF_FEWER_BYTES_AUTO)
+    atomic_store(&encoder->undecided, options->fewer_bytes == PF_FEWER_BYTES_AUTO);
+    if (atomic_load(&encoder->undecided))
         return 0;
     return pf_encoder_set(encoder, options->compress, options->xbzrle, why);
 }
@@ -37,6 +45,7 @@ int pf_encoder_set(struct pf_encoder *encoder, unsigned compress, bool xbzrle, s
         return error;
     atomic_store(&encoder->xbzrle, xbzrle);
     atomic_store(&encoder->compress, compress);
+    atomic_store(&encoder->undecided, false);
     return 0;
 }
 

@@ -23,11 +23,15 @@ struct pf_encoder {
     struct pf_xbzrle_cache cache; /* open where xbzrle has been on */
     const struct pf_knobs *knobs;
     struct pf_counters *counters;
-    atomic_uint compress; /* enum pf_compress */
+    atomic_bool undecided; /* the link is being measured: little is to be under way */
+    atomic_uint compress;  /* enum pf_compress */
     atomic_bool xbzrle;
     atomic_uint round;
     bool open;
 };
+
+/* Whether these options may ever have it do something. */
+bool pf_encoder_wanted(const struct pf_options *options);
 
 /* With what the user asked for, or, if it is to be measured first, with nothing. */
 int pf_encoder_open(struct pf_encoder *encoder, const struct pf_options *options,

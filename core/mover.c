@@ -305,7 +305,8 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned r
     int error = pf_worker_init(&mover->worker, session, rail);
     if (error)
         return error;
-    size_t each = PF_STAGE_PAGES + (caps->needs_pinning ? mover->stage_size : 0);
+    bool bounces = caps->needs_pinning || pf_encoder_wanted(session->options);
+    size_t each = PF_STAGE_PAGES + (bounces ? mover->stage_size : 0);
     mover->buffer_bytes = mover->stages * (each + CREDIT_RECEIVE_BYTES);
     mover->outgoing = calloc(mover->stages, sizeof *mover->outgoing);
     mover->credits = calloc(mover->stages, sizeof *mover->credits);
@@ -313,7 +314,7 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned r
     if (!mover->outgoing || !mover->credits || !buffers)
         return pf_why(&session->why, -ENOMEM, "no memory for the bulk lane's buffers");
     mover->buffers = buffers;
-    lay_out(mover, caps->needs_pinning);
+    lay_out(mover, bounces);
     return pf_mr_reg(device, buffers, mover->buffer_bytes, PF_LOCAL_WRITE, &mover->mr,
                      &session->why);
 }
@@ -350,6 +351,8 @@ int pf_mover_start(struct pf_mover *mover, struct pf_source_memory *memory)
         .spin_ns = options->wait == PF_WAIT_SPIN ? options->spin_us * 1000ull : 0,
         .nap_most_ns = PF_IDLE_LONG_NAP_NS,
     };
+    if (mover->round.packing.encoder)
+        mover->idle.fds[mover->idle.fd_count++] = mover->round.packing.ready_fd;
     return pf_worker_start(&mover->worker, "pf-mover", mover_run, mover);
 }
 
@@ -406,6 +409,7 @@ void pf_mover_close(struct pf_mover *mover)
         pf_mr_dereg(mover->mr);
     if (mover->buffers)
         munmap(mover->buffers, mover->buffer_bytes);
+    pf_round_packing_close(mover);
     free(mover->outgoing);
     free(mover->credits);
     *mover = (struct pf_mover){.worker = {.stop_fd = -1}};

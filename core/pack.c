@@ -57,7 +57,7 @@ static void close_run(struct pf_pack *pack)
 }
 
 /* Pieces become runs in the end. */
-static bool has_room_for_a_run(const struct pf_pack *pack)
+bool pf_pack_takes_runs(const struct pf_pack *pack)
 {
     return pack->run_count + (pack->open.pages > 0) + pack->piece_count < PF_STAGE_RUNS_MAX;
 }
@@ -95,7 +95,7 @@ size_t pf_pack_zeros(struct pf_pack *pack, unsigned region, uint64_t first, size
 {
     size_t most = pages < PF_ENCODED_PAGES_MAX ? pages : PF_ENCODED_PAGES_MAX;
     struct pf_encoded_run run = {region, PF_ENCODING_ZEROS, (uint32_t)most, first, 0};
-    if (!has_room_for_a_run(pack))
+    if (!pf_pack_takes_runs(pack))
         return 0;
     open_run(pack, run);
     extend_run(pack, run);
@@ -144,7 +144,7 @@ static bool add_page(struct pf_pack *pack, unsigned region, uint64_t page, const
 {
     _Alignas(64) uint8_t copy[PAGE];
     struct pf_encoded_run run = {region, PF_ENCODING_PLAIN, 1, page, PAGE};
-    if (pack->room - pack->bytes < SUM + LENGTH_BYTES + PAGE || !has_room_for_a_run(pack))
+    if (pack->room - pack->bytes < SUM + LENGTH_BYTES + PAGE || !pf_pack_takes_runs(pack))
         return false;
     pf_snapshot(copy, addr, PAGE);
     if (pf_all_zero(copy, PAGE))
@@ -204,7 +204,7 @@ static int64_t add_compressed(struct pf_pack *pack, unsigned region, uint64_t fi
                               const char *addr, size_t pages, struct pf_why *why)
 {
     size_t n = 0;
-    while (n < pages && has_room_for_a_run(pack)) {
+    while (n < pages && pf_pack_takes_runs(pack)) {
         bool zero;
         size_t left = pages - n < PIECE_PAGES ? pages - n : PIECE_PAGES;
         size_t same = pf_same_kind(addr + n * PAGE, PAGE, left, &zero);
@@ -246,6 +246,11 @@ static int end_piece(struct pf_pack *pack, struct pf_pack_piece *piece)
     pack->runs[pack->run_count++] = pf_encoded_to_run(piece->run);
     pack->bytes += piece->run.length;
     return 0;
+}
+
+bool pf_pack_is_empty(const struct pf_pack *pack)
+{
+    return pack->run_count + pack->piece_count == 0 && pack->open.pages == 0;
 }
 
 /* ---- either ---------------------------------------------------------------------------------- */

@@ -57,6 +57,10 @@ int64_t pf_pack_add(struct pf_pack *pack, unsigned region, uint64_t first, const
 /* Likewise pages that are to be zero; nothing is looked at. */
 size_t pf_pack_zeros(struct pf_pack *pack, unsigned region, uint64_t first, size_t pages);
 
+/* Whether there is room for one more run, whatever is in it; and whether nothing has been added. */
+bool pf_pack_takes_runs(const struct pf_pack *pack);
+bool pf_pack_is_empty(const struct pf_pack *pack);
+
 /* Whether the pool has done its part. */
 static inline bool pf_pack_is_ready(const struct pf_pack *pack)
 {

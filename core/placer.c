@@ -122,7 +122,8 @@ static int64_t use_run(struct pf_placer *placer, const struct pf_stage_run *run,
                        size_t left)
 {
     if (pf_applies(placer->arrival))
-        return pf_apply_run(placer->arrival, run, placer->stage_size, data, left);
+        return pf_apply_run(placer->arrival, &placer->unpacker, run, placer->stage_size, data,
+                            left);
     if (!run_fits(placer, run, left))
         return -EPROTO;
     size_t staged = staged_bytes(placer, run);
@@ -146,7 +147,7 @@ static int place_runs(struct pf_incoming *stage)
             return (int)taken;
         used += (size_t)taken;
     }
-    return 0;
+    return pf_unpacker_wait(&placer->unpacker);
 }
 
 /* ---- credits --------------------------------------------------------------------------------- */
@@ -331,7 +332,7 @@ static size_t stage_size(const struct pf_placer *placer, const struct pf_caps *c
 }
 
 int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigned rail,
-                   struct pf_arrival *arrival)
+                   struct pf_arrival *arrival, struct pf_squeeze_pool *pool)
 {
     struct pf_device *device = session->rails[rail].device;
     const struct pf_caps *caps = &device->caps;
@@ -342,6 +343,7 @@ int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigne
     placer->stages = session->options->stages;
     placer->stage_size = stage_size(placer, caps);
     pf_list_init(&placer->complete);
+    pf_unpacker_init(&placer->unpacker, pool);
     int error = pf_worker_init(&placer->worker, session, rail);
     if (error)
         return error;
@@ -399,6 +401,7 @@ void pf_placer_report(const struct pf_placer *placer, struct pf_wire *due)
 void pf_placer_close(struct pf_placer *placer)
 {
     pf_worker_stop(&placer->worker);
+    pf_unpacker_close(&placer->unpacker);
     if (placer->memory_mr)
         pf_mr_dereg(placer->memory_mr);
     if (placer->buffers_mr)

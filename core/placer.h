@@ -9,6 +9,7 @@
 #include "core/arrival.h"
 #include "core/assembly.h"
 #include "core/session.h"
+#include "core/unpack.h"
 #include "core/worker.h"
 
 struct pf_placer;
@@ -46,14 +47,15 @@ struct pf_placer {
     struct pf_incoming *incoming;
     struct pf_part_receive *receives;
     struct pf_assembly assembly;
-    struct pf_list complete; /* stages whose parts are all here, in order of completion */
+    struct pf_unpacker unpacker; /* pre-copy */
+    struct pf_list complete;     /* stages whose parts are all here, in order of completion */
     uint8_t *memory, *buffers;
     size_t memory_bytes, buffer_bytes;
     struct pf_mr *memory_mr, *buffers_mr;
 };
 
 int pf_placer_open(struct pf_placer *placer, struct pf_session *session, unsigned rail,
-                   struct pf_arrival *arrival);
+                   struct pf_arrival *arrival, struct pf_squeeze_pool *pool);
 int pf_placer_post_receives(struct pf_placer *placer);
 int pf_placer_start(struct pf_placer *placer);
 /* Of a drained one: the filling that would have been next, of each stage. */

@@ -18,9 +18,12 @@ static void flight_done(struct pf_op *op, int status, size_t bytes)
         pf_port_lose(flight->mover->port, status);
 }
 
+/* While the link is being measured, what is under way would still have to go over it. */
 static struct pf_flight *free_flight(struct pf_round_sender *round)
 {
-    for (unsigned i = 0; i < PF_FLIGHTS_MAX; i++)
+    const struct pf_encoder *encoder = round->packing.encoder;
+    bool few = encoder && atomic_load(&encoder->undecided);
+    for (unsigned i = 0; i < (few ? PF_FLIGHTS_MEASURED : PF_FLIGHTS_MAX); i++)
         if (!round->flights[i].posted)
             return &round->flights[i];
     return NULL;
@@ -117,6 +120,8 @@ static int send_next(struct pf_mover *mover)
     struct pf_route route;
     if (claimed->left > 0)
         return claimed->staged ? send_stage(mover, NULL) : fly(mover);
+    if (pf_round_packs(mover))
+        return pf_round_pack(mover);
     if (atomic_load(&mover->round.halt) || !pf_route_find(mover, &route))
         return 2;
     switch (route.way) {
@@ -125,6 +130,8 @@ static int send_next(struct pf_mover *mover)
     case PF_WAY_NOTHING:
         pf_route_claim(mover, &route);
         return 1;
+    case PF_WAY_PACKED:
+        return 1; /* from this moment on: the next look will see it */
     case PF_WAY_DIRECT:
         claim(mover, &route);
         return 1;

@@ -2,18 +2,19 @@
 /*
  * What a mover does in a round of pre-copy: it claims dirty pages and writes them straight into the
  * destination's region, as long as there is a window (core/window.h) and the job's memory is
- * registered here; what can't go so goes by the stages, and is copied to its place there. At the
+ * registered here; what can't go so, or is to be made shorter, goes by the stages. At the
  * end of a round everything is flushed, so that no page is under way twice.
  */
 #ifndef PF_CORE_ROUND_SEND_H
 #define PF_CORE_ROUND_SEND_H
 
+#include "core/round_pack.h"
 #include "core/window.h"
 
 struct pf_mover;
 struct pf_outgoing;
 
-enum { PF_FLIGHTS_MAX = 64, PF_FLIGHT_BYTES = 1 << 20 };
+enum { PF_FLIGHTS_MAX = 64, PF_FLIGHTS_MEASURED = 8, PF_FLIGHT_BYTES = 1 << 20 };
 
 /* A write into the destination's memory. */
 struct pf_flight {
@@ -44,6 +45,7 @@ struct pf_round_sender {
     unsigned flying;
     size_t posted; /* bytes, since the rate limit was asked */
     struct pf_claimed claimed;
+    struct pf_round_packing packing;
     struct pf_op flush;
     bool flushing, flushed;
 };

@@ -11,6 +11,7 @@ enum pf_way {
     PF_WAY_DIRECT,  /* written into a window */
     PF_WAY_ZERO,    /* a mark in a stage */
     PF_WAY_STAGED,  /* whole in a stage */
+    PF_WAY_PACKED,  /* made shorter on its way, in a stage: core/round_pack.h */
     PF_WAY_WAIT,    /* its window is being asked for */
 };
 

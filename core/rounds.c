@@ -68,6 +68,8 @@ static void wake_movers(struct pf_source *source)
 static void begin_round(struct pf_source *source, bool collected)
 {
     source->rounds.number++;
+    if (source->encoder.open)
+        pf_encoder_round(&source->encoder, source->rounds.number);
     atomic_fetch_add(&source->memory.returns, 1); /* each rail begins with its own stripes again */
     for (unsigned i = 0; i < source->session.rail_count; i++) {
         struct pf_round_sender *round = &source->movers[i].round;
@@ -126,6 +128,8 @@ static int wait_sent(struct pf_source *source)
     while (!all_sent(source) || source->rounds.windows.asked > 0) {
         heed_switch(source);
         int error = attend(source);
+        if (!error)
+            error = pf_source_weigh(source, false);
         if (error)
             return error;
         uint64_t left = pf_source_memory_unsent(&source->memory);
@@ -138,7 +142,7 @@ static int wait_sent(struct pf_source *source)
 }
 
 struct measured {
-    uint64_t began_ns, sent, zeros, collect_ns, dirty, held_ns;
+    uint64_t began_ns, sent, saved, zeros, collect_ns, dirty, held_ns;
 };
 
 /* For how long the rate limit alone kept the rails from sending, on average. */
@@ -156,6 +160,7 @@ static struct measured begin_measuring(struct pf_source *source)
     return (struct measured){
         .began_ns = pf_now_ns(),
         .sent = pf_count_get(&source->job->counters.sent_bytes),
+        .saved = pf_count_get(&source->job->counters.saved_bytes),
         .zeros = pf_count_get(&source->job->counters.zero_pages),
         .collect_ns = source->rounds.collect_ns,
         .dirty = pf_source_memory_unsent(&source->memory),
@@ -204,7 +209,8 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
         .number = rounds->number,
         .duration_ns = took_ns,
         .held_ns = held_ns(source) - measured->held_ns,
-        .sent_bytes = pf_count_get(&source->job->counters.sent_bytes) - measured->sent,
+        .sent_bytes = pf_count_get(&source->job->counters.sent_bytes) - measured->sent +
+                      pf_count_get(&source->job->counters.saved_bytes) - measured->saved,
         .left_bytes = pf_source_memory_unsent(&source->memory),
         .dirtied_ns = rounds->collected_ns - collected_before,
         .fixed_ns = rounds->collect_ns,
@@ -223,7 +229,9 @@ static int first_round(struct pf_source *source)
     begin_round(source, false);
     int error = collect_running(source);
     end_collecting(source);
-    return error ? error : wait_sent(source);
+    if (!error)
+        error = wait_sent(source);
+    return error ? error : pf_source_weigh(source, true);
 }
 
 static int later_round(struct pf_source *source)
@@ -241,7 +249,8 @@ static int make_rounds(struct pf_source *source)
         uint64_t collected_before = rounds->number == 0 ? measured.began_ns : rounds->collected_ns;
         int error = rounds->number == 0 ? first_round(source) : later_round(source);
         if (rounds->number == 1) {
-            measured.dirty = pf_count_get(&source->job->counters.sent_bytes);
+            measured.dirty = pf_count_get(&source->job->counters.sent_bytes) +
+                             pf_count_get(&source->job->counters.saved_bytes);
             measured.collect_ns = rounds->collect_ns;
         }
         uint64_t took_ns = pf_now_ns() - measured.began_ns;

@@ -86,6 +86,17 @@ static int describe_states(struct pf_source *source)
     return pf_session_commit(&source->session, PF_MSG_STATES, &payload);
 }
 
+/* What the user asks for by name has to work at both ends. */
+static int check_compression(struct pf_source *source)
+{
+    const struct pf_options *options = source->session.options;
+    struct pf_why *why = &source->session.why;
+    if (!pf_encoder_wanted(options) || options->fewer_bytes == PF_FEWER_BYTES_AUTO)
+        return 0;
+    int error = pf_squeeze_check(options->compress, pf_squeeze_built(), false, why);
+    return error ? error : pf_squeeze_check(options->compress, source->peer_squeezes, true, why);
+}
+
 static int introduce(struct pf_source *source)
 {
     struct pf_message message;
@@ -104,7 +115,9 @@ static int introduce(struct pf_source *source)
     source->rails_accepted = pf_get_u32(&message.payload);
     source->trays = pf_get_u32(&message.payload);
     source->tray_size = pf_get_u64(&message.payload);
-    return pf_session_check(&source->session, &message);
+    source->peer_squeezes = pf_get_u32(&message.payload);
+    error = pf_session_check(&source->session, &message);
+    return error ? error : check_compression(source);
 }
 
 /* ---- post-copy ------------------------------------------------------------------------------- */
@@ -238,6 +251,7 @@ static void close_source(struct pf_source *source)
         pf_worker_stop(&source->attendants[i].worker);
     pf_session_hang_up(session);
     pf_rounds_close(source);
+    pf_encoder_close(&source->encoder);
     pf_responder_close(&source->responder);
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         pf_mover_close(&source->movers[i]);

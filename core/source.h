@@ -7,6 +7,7 @@
 #define PF_CORE_SOURCE_H
 
 #include "core/attendant.h"
+#include "core/encoder.h"
 #include "core/job.h"
 #include "core/landing.h"
 #include "core/mover.h"
@@ -16,6 +17,7 @@
 #include "core/session.h"
 #include "core/source_keys.h"
 #include "core/source_memory.h"
+#include "core/weighing.h"
 
 struct pf_source {
     struct ferry_job *job;
@@ -23,6 +25,9 @@ struct pf_source {
     struct pf_source_memory memory;
     struct pf_landing *landings; /* the destination's word: one for each region */
     struct pf_rounds rounds;
+    struct pf_encoder encoder; /* open where pages may be made shorter */
+    struct pf_weighing weighing;
+    unsigned peer_squeezes; /* what the destination can decompress: pf_squeeze_built() there */
     struct pf_release release;
     struct pf_responder responder;
     struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */

@@ -217,7 +217,10 @@ static int take_landings(struct pf_source *source, struct pf_message *arena)
     source->landings = calloc(count ? count : 1, sizeof *source->landings);
     if (!source->landings)
         return pf_why(&session->why, -ENOMEM, "no memory for the region table");
-    source->rounds.windows.by_stages = session->options->pin == PF_PIN_STAGE;
+    /* What is compressed goes by the stages: windows would be registered for nothing. */
+    source->rounds.windows.by_stages = session->options->pin == PF_PIN_STAGE ||
+                                       (session->options->fewer_bytes == PF_FEWER_BYTES_MANUAL &&
+                                        session->options->compress != PF_COMPRESS_OFF);
     int failed = pf_windows_init(&source->rounds.windows, &source->job->regions, &session->why);
     if (failed)
         return failed;
@@ -233,6 +236,22 @@ static int take_landings(struct pf_source *source, struct pf_message *arena)
         if (error || arena->type == PF_MSG_ARENA)
             return error;
     }
+}
+
+static int prepare_rounds(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    int error = 0;
+    bool shorter = source->rounds.wanted && pf_encoder_wanted(session->options);
+    if (shorter)
+        error = pf_encoder_open(&source->encoder, session->options, &source->job->knobs,
+                                session->counters, &session->why);
+    for (unsigned i = 0; i < session->rail_count && !error; i++) {
+        pf_round_sender_init(&source->movers[i], &source->rounds.windows);
+        if (shorter)
+            error = pf_round_packing_open(&source->movers[i], &source->encoder);
+    }
+    return error;
 }
 
 /* The largest page that goes to a slot. */
@@ -258,8 +277,9 @@ int pf_source_take_aim(struct pf_source *source)
     int error = take_landings(source, &message);
     if (error)
         return error;
-    for (unsigned i = 0; i < session->rail_count; i++)
-        pf_round_sender_init(&source->movers[i], &source->rounds.windows);
+    error = prepare_rounds(source);
+    if (error)
+        return error;
     uint64_t slots_addr = pf_get_u64(&message.payload);
     uint32_t slot_size = pf_get_u32(&message.payload);
     pf_get_bytes(&message.payload, packed, sizeof packed);

@@ -45,7 +45,7 @@ static void complete_at_once(struct peer *peer)
 static void accepted_with(struct peer *peer, uint32_t slots, uint32_t stages, uint64_t size,
                           uint32_t trays, uint64_t tray_size)
 {
-    uint8_t bytes[32];
+    uint8_t bytes[36];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u32(&wire, slots);
     pf_put_u32(&wire, stages);
@@ -53,6 +53,7 @@ static void accepted_with(struct peer *peer, uint32_t slots, uint32_t stages, ui
     pf_put_u32(&wire, 1); /* rails */
     pf_put_u32(&wire, trays);
     pf_put_u64(&wire, tray_size);
+    pf_put_u32(&wire, 0);
     peer_say(peer, PF_MSG_ACCEPTED, bytes, sizeof bytes);
 }
 

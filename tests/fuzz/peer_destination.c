@@ -57,6 +57,7 @@ static void say_accepted(struct peer *peer)
     pf_put_u32(&wire, 1); /* rails */
     pf_put_u32(&wire, PEER_TRAYS);
     pf_put_u64(&wire, PEER_STAGE_SIZE);
+    pf_put_u32(&wire, 0); /* decompresses nothing */
     peer_say_wire(peer, PF_MSG_ACCEPTED, &wire, bytes);
 }
 
