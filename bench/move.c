@@ -29,6 +29,8 @@ static int open_job(struct ferry_job **job, const struct pf_bench *bench, bool b
     if (error)
         *job = NULL;
     if (!error)
+        error = ferry_job_set(*job, "mode", "postcopy");
+    if (!error)
         error = ferry_job_set(*job, "background", background ? "on" : "off");
     if (!error)
         error = ferry_job_set(*job, "prefetch", bench->prefetch ? "on" : "off");

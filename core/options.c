@@ -81,7 +81,7 @@ const struct pf_option pf_option_table[] = {
     OPTION(release_ram, "release-ram", PF_OPTION_BOOL, "off", "on|off",
            "Give the source's memory back while it leaves, as far as the destination has it",
            .maximum = 1),
-    OPTION(mode, "mode", PF_OPTION_CHOICE, "postcopy", "precopy|postcopy|hybrid|auto",
+    OPTION(mode, "mode", PF_OPTION_CHOICE, "hybrid", "precopy|postcopy|hybrid|auto",
            "Memory before the job, after it, a round or two before and the rest after, or before "
            "as long as that comes to an end",
            .choices = mode_choices),

@@ -307,6 +307,7 @@ static int open_rounds(struct pf_source *source)
     struct pf_tracker_attr attr = {
         .regions = &source->job->regions,
         .choice = source->session.options->tracker,
+        .marked = atomic_load_explicit(&source->job->marked, memory_order_acquire),
         .replaced = replaced,
         .ctx = source,
     };

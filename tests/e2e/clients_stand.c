@@ -66,6 +66,8 @@ void stand_open_job(struct rig_side *side)
     setenv("PAGEFERRY_ONCE", "1", 1);
     if (ferry_job_open(&side->job, stand->name) < 0)
         exit(99);
+    if (ferry_job_set(side->job, "mode", "postcopy") < 0)
+        exit(98);
     for (const char *const *option = side->options; option && *option; option += 2)
         if (ferry_job_set(side->job, option[0], option[1]) < 0)
             exit(98);

@@ -4,7 +4,8 @@
 # destination that listens at URI, and compare what the two runs printed. PAGEFERRY is the command;
 # ON_DESTINATION ("on b") is put before what runs on another host. The job waits at safe point
 # HOLD_AT for its migration, so that it can't end before; LIVE=1 lets it run on. HUGE_2M is how many
-# huge pages have to be free; without them the test is skipped.
+# huge pages have to be free; without them the test is skipped. The mode is post-copy unless
+# PAGEFERRY_MODE says another.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -18,6 +19,7 @@ shift
 work=$(mktemp -d /tmp/pf-migrate-XXXXXX)
 # Not below $work: another host has no such directory.
 export PAGEFERRY_RUNTIME_DIR=$work-run
+export PAGEFERRY_MODE=${PAGEFERRY_MODE:-postcopy}
 source_pid='' destination_pid=''
 pool=/sys/kernel/mm/hugepages/hugepages-2048kB raised=0
 hold=(--hold-at "${HOLD_AT:-100}")

@@ -40,7 +40,7 @@ most_pinned() {
     "$PAGEFERRY" run --name source --hold-at 1 -- "${heat[@]}" >"$work/source.out" 2>&1 &
     source_pid=$!
     await_state source running
-    "$PAGEFERRY" migrate source "$(field destination uri)" --release-ram "$1" --progress-ms 10 \
+    "$PAGEFERRY" migrate source "$(field destination uri)" --mode postcopy --release-ram "$1" --progress-ms 10 \
         --json >"$work/json" &
     while kill -0 $! 2>/dev/null; do
         while read -r line now _; do

@@ -70,6 +70,9 @@ void rig_open(struct rig_side *side)
     clean_environment(side);
     if (ferry_job_open(&side->job, NULL) < 0)
         _exit(99);
+    /* Most of these tests are about post-copy. */
+    if (ferry_job_set(side->job, "mode", "postcopy") < 0)
+        _exit(98);
     for (const char *const *option = side->options; option && *option; option += 2)
         if (ferry_job_set(side->job, option[0], option[1]) < 0)
             _exit(98);

@@ -34,6 +34,7 @@ static void defaults(void)
     CU_ASSERT_EQUAL(o.progress_ms, 100);
     CU_ASSERT_EQUAL(o.fetch, PF_FETCH_WRITE);
     CU_ASSERT_FALSE(o.release_ram);
+    CU_ASSERT_EQUAL(o.mode, PF_MODE_HYBRID);
     CU_ASSERT_EQUAL(o.downtime, 300);
     CU_ASSERT_EQUAL(o.bandwidth, 0);
     CU_ASSERT_EQUAL(o.max_rounds, 30);
