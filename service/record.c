@@ -9,14 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FIELD(member, member_kind, text_size, rounds_only)                                         \
+#define FIELD(member, member_kind, text_size, needed)                                              \
     {                                                                                              \
         .key = #member, .offset = offsetof(struct pf_record, member), .size = (text_size),         \
-        .kind = (member_kind), .precopy = (rounds_only)                                            \
+        .needs = (needed), .kind = (member_kind)                                                   \
     }
-#define TEXT(member)          FIELD(member, PF_FIELD_TEXT, sizeof(((struct pf_record *)0)->member), false)
-#define NUMBER(member, kind)  FIELD(member, kind, 0, false)
-#define PRECOPY(member, kind) FIELD(member, kind, 0, true)
+#define TEXT(member)          FIELD(member, PF_FIELD_TEXT, sizeof(((struct pf_record *)0)->member), 0)
+#define NUMBER(member, kind)  FIELD(member, kind, 0, 0)
+#define PRECOPY(member, kind) FIELD(member, kind, 0, offsetof(struct pf_record, round))
+#define PART(member)          FIELD(member, PF_FIELD_TIME, 0, offsetof(struct pf_record, downtime_us))
 
 const struct pf_field pf_record_fields[] = {
     TEXT(name),
@@ -54,11 +55,11 @@ const struct pf_field pf_record_fields[] = {
     PRECOPY(eta_ms, PF_FIELD_TIME_MS),
     PRECOPY(throttle_percent, PF_FIELD_COUNT),
     NUMBER(downtime_us, PF_FIELD_TIME),
-    NUMBER(pause_us, PF_FIELD_TIME),
-    NUMBER(scan_us, PF_FIELD_TIME),
-    NUMBER(discard_us, PF_FIELD_TIME),
-    NUMBER(state_us, PF_FIELD_TIME),
-    NUMBER(resume_us, PF_FIELD_TIME),
+    PART(pause_us),
+    PART(scan_us),
+    PART(discard_us),
+    PART(state_us),
+    PART(resume_us),
     NUMBER(total_us, PF_FIELD_TIME),
     TEXT(message),
     NUMBER(code, PF_FIELD_HIDDEN),
@@ -164,8 +165,10 @@ void pf_record_show(const struct pf_record *record, const struct pf_field *field
     }
     int64_t value;
     memcpy(&value, member, sizeof value);
-    if (value == PF_UNKNOWN || field->kind == PF_FIELD_HIDDEN ||
-        (field->precopy && record->round <= 0))
+    int64_t needed = 1;
+    if (field->needs)
+        memcpy(&needed, (const char *)record + field->needs, sizeof needed);
+    if (value == PF_UNKNOWN || field->kind == PF_FIELD_HIDDEN || needed <= 0)
         return;
     if (field->kind == PF_FIELD_BYTES)
         pf_human_bytes(value, out, size);

@@ -88,8 +88,8 @@ struct pf_field {
     const char *key;
     size_t offset; /* in struct pf_record */
     size_t size;   /* of a text */
+    size_t needs;  /* offset of another number, without which this one means nothing; 0: none */
     enum pf_field_kind kind;
-    bool precopy; /* means nothing where there was no round */
 };
 
 /* In the order in which `status` shows them; ends with {NULL}. */

@@ -28,8 +28,8 @@ done
 for variable in $("$PAGEFERRY" migrate --help | grep -oE 'PAGEFERRY_[A-Z_]+' | sort -u); do
     named "$variable"
 done
-for key in $(sed -nE 's/^ *(TEXT|NUMBER|PRECOPY)\(([a-z0-9_]+).*/\2/p' "$SOURCE_DIR/service/record.c" \
-    "$SOURCE_DIR/service/rounds.c" | grep -v member); do
+for key in $(sed -nE 's/^ *(TEXT|NUMBER|PRECOPY|PART)\(([a-z0-9_]+).*/\2/p' "$SOURCE_DIR/service/record.c" \
+    "$SOURCE_DIR/service/rounds.c" | grep -vE "^(member|key)$"); do
     named "$key"
 done
 for status in $(sed -nE 's/.*PF_EXIT_[A-Z]+ = ([0-9]+),.*/\1/p' "$SOURCE_DIR/core/exit_status.h"); do
