@@ -51,6 +51,8 @@
     X(downtime_us)                                                                                 \
     X(pause_us)                                                                                    \
     X(scan_us)                                                                                     \
+    X(rest_us)                                                                                     \
+    X(listen_us)                                                                                   \
     X(state_us)                                                                                    \
     X(resume_us)                                                                                   \
     X(total_us)

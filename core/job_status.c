@@ -39,6 +39,8 @@ int ferry_job_status(struct ferry_job *job, struct ferry_status *status)
         .pause_us = pf_count_get(&counters->pause_us),
         .scan_us = pf_count_get(&counters->scan_us),
         .discard_us = pf_count_get(&counters->discard_us),
+        .rest_us = pf_count_get(&counters->rest_us),
+        .listen_us = pf_count_get(&counters->listen_us),
         .state_us = pf_count_get(&counters->state_us),
         .resume_us = pf_count_get(&counters->resume_us),
     };

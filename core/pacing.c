@@ -42,13 +42,23 @@ static void tell(struct pf_pacing *pacing)
     pf_count_set(&counters->eta_ms, known(pace->eta_ms));
 }
 
+/* In the option's words. */
+static const char *name_of(unsigned how)
+{
+    return pf_option_table[pf_options_find("throttle")].choices[how];
+}
+
 /* What can't be had is said once; then the job runs at full speed. */
 static void slow_down(struct pf_pacing *pacing, unsigned percent)
 {
     struct pf_why why = {""};
     unsigned how = (unsigned)pf_knob(&pacing->job->knobs.throttle);
-    if (pf_throttle_set(&pacing->throttle, how, percent, &why))
+    if (pf_throttle_set(&pacing->throttle, how, percent, &why)) {
         pf_warn("the job can't be slowed down: %s", why.text);
+        pf_job_note(pacing->job, PF_NOTE_THROTTLED, "not: %s", why.text);
+    }
+    if (pacing->throttle.percent > 0)
+        pf_job_note(pacing->job, PF_NOTE_THROTTLED, "by %s", name_of(pacing->throttle.how));
     pacing->pace.throttle = pacing->throttle.percent;
     pf_count_set(&pacing->job->counters.throttle_percent, pacing->throttle.percent);
 }
@@ -72,6 +82,7 @@ enum pf_pace_next pf_pacing_round(struct pf_pacing *pacing, struct pf_pace_round
     struct pf_pace_verdict verdict = pf_pace_round(&pacing->pace, &limits, round);
     slow_down(pacing, pacing->pace.throttle);
     tell(pacing);
+    pacing->reason = verdict.reason;
     pf_info("round %u: %s", round->number, verdict.reason);
     return verdict.next;
 }

@@ -16,6 +16,7 @@ struct pf_pacing {
     struct ferry_job *job; /* NULL: not begun, or ended */
     struct pf_pace pace;
     struct pf_throttle throttle;
+    const char *reason; /* of the latest verdict, in a few words */
 };
 
 /* Rounds begin: the job's safe points are counted from now on. */

@@ -70,6 +70,7 @@ static void begin_round(struct pf_source *source, bool collected)
     source->rounds.number++;
     if (source->encoder.open)
         pf_encoder_round(&source->encoder, source->rounds.number);
+    pf_count_set(&source->job->counters.round, source->rounds.number);
     atomic_fetch_add(&source->memory.returns, 1); /* each rail begins with its own stripes again */
     for (unsigned i = 0; i < source->session.rail_count; i++) {
         struct pf_round_sender *round = &source->movers[i].round;
@@ -122,6 +123,17 @@ static int attend(struct pf_source *source)
     return got ? got : pf_windows_ask(&source->rounds.windows, &source->memory, session);
 }
 
+static void tell_progress(struct pf_source *source)
+{
+    struct pf_counters *counters = &source->job->counters;
+    uint64_t left = pf_source_memory_unsent(&source->memory);
+    pf_count_set(&counters->remaining_bytes, left);
+    pf_count_set(&counters->precopy_bytes, pf_count_get(&counters->sent_bytes));
+    if (source->rounds.pacing.job)
+        pf_pacing_heed(&source->rounds.pacing, left);
+    pf_job_report_rails(source->job, &source->session);
+}
+
 /* Until the round is at the destination and no answer is due any more. */
 static int wait_sent(struct pf_source *source)
 {
@@ -132,11 +144,7 @@ static int wait_sent(struct pf_source *source)
             error = pf_source_weigh(source, false);
         if (error)
             return error;
-        uint64_t left = pf_source_memory_unsent(&source->memory);
-        pf_count_set(&source->job->counters.remaining_bytes, left);
-        if (source->rounds.pacing.job)
-            pf_pacing_heed(&source->rounds.pacing, left);
-        pf_job_report_rails(source->job, &source->session);
+        tell_progress(source);
     }
     return 0;
 }
@@ -170,13 +178,6 @@ static struct measured begin_measuring(struct pf_source *source)
 
 /* ---- how it goes ----------------------------------------------------------------------------- */
 
-static void tell_round(struct pf_source *source)
-{
-    struct pf_counters *counters = &source->job->counters;
-    pf_count_set(&counters->round, source->rounds.number);
-    pf_count_set(&counters->precopy_bytes, pf_count_get(&counters->sent_bytes));
-}
-
 static void log_round(struct pf_source *source, const struct measured *measured, uint64_t took_ns,
                       bool paused)
 {
@@ -196,6 +197,7 @@ static void log_round(struct pf_source *source, const struct measured *measured,
         .dirty_rate = pace->dirty_rate,
         .expected_downtime_us = pace->downtime_us,
         .throttle = pace->throttle,
+        .reason = paused ? NULL : source->rounds.pacing.reason,
     };
     pf_job_end_round(source->job, &record);
 }
@@ -216,7 +218,6 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
         .fixed_ns = rounds->collect_ns,
     };
     enum pf_pace_next next = pf_pacing_round(&rounds->pacing, &round);
-    tell_round(source);
     log_round(source, measured, took_ns, false);
     return atomic_load(&source->job->switch_now) ? PF_PACE_POSTCOPY : next;
 }
@@ -316,7 +317,10 @@ static int open_rounds(struct pf_source *source)
     for (unsigned i = 0; i < source->memory.count; i++)
         source->memory.regions[i].late =
             rounds->windows.list[i].never || pf_region_late(source->memory.regions[i].region);
-    return pf_tracker_open(&rounds->tracker, &attr, &source->session.why);
+    int error = pf_tracker_open(&rounds->tracker, &attr, &source->session.why);
+    if (!error)
+        pf_job_note(source->job, PF_NOTE_TRACKER, "%s", pf_tracker_name(rounds->tracker));
+    return error;
 }
 
 int pf_rounds_run(struct pf_source *source)
@@ -353,8 +357,9 @@ static int send_rest(struct pf_source *source)
     for (unsigned i = 0; i < source->session.rail_count; i++)
         atomic_store(&source->movers[i].round.paused, true);
     int error = later_round(source);
-    tell_round(source);
-    log_round(source, &measured, pf_now_ns() - measured.began_ns, true);
+    uint64_t took_ns = pf_now_ns() - measured.began_ns;
+    pf_count_set(&source->job->counters.rest_us, took_ns / 1000);
+    log_round(source, &measured, took_ns, true);
     return error;
 }
 

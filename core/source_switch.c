@@ -49,6 +49,7 @@ int pf_source_open_memory(struct pf_source *source)
         return error;
     pf_warn("%s. Until then pages are copied on their way (as with --pin stage)",
             session->why.text);
+    pf_job_note(source->job, PF_NOTE_PINNED, "nothing: %s", session->why.text);
     session->why = (struct pf_why){""};
     memory->unpinned = true;
     return 0;
@@ -67,7 +68,8 @@ int pf_source_scan(struct pf_source *source)
     if (error)
         return error;
     pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
-    pf_count_set(&source->job->counters.scan_us, since_us(before));
+    pf_count_set(&source->job->counters.scan_us,
+                 since_us(before) - pf_count_get(&source->job->counters.rest_us));
     return 0;
 }
 
@@ -185,6 +187,7 @@ int pf_source_listen_and_run(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     struct pf_message message;
+    uint64_t asked = pf_now_ns();
     int error = pf_session_say(session, PF_MSG_LISTEN);
     if (!error)
         error = pf_session_expect(session, PF_MSG_LISTENING, &message);
@@ -197,6 +200,7 @@ int pf_source_listen_and_run(struct pf_source *source)
         pf_mover_follow(&source->movers[i]);
     if (error)
         return error;
+    pf_count_set(&source->job->counters.listen_us, since_us(asked));
     uint64_t before = pf_now_ns();
     struct pf_wire payload;
     error = pf_session_begin(session, &payload);

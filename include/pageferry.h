@@ -256,14 +256,18 @@ struct ferry_status {
     int complete;         /* the migration has ended well */
     /* Pre-copy, at the source. */
     uint64_t round;                 /* that is under way, or the last; 0: there was none */
-    uint64_t precopy_bytes;         /* page data sent while the job ran here */
+    uint64_t precopy_bytes;         /* page data sent in rounds */
     uint64_t dirty_bytes_per_s;     /* how fast the job writes */
     uint64_t bandwidth_bytes_per_s; /* how fast pages go over */
     uint64_t expected_downtime_us;  /* were the job paused now */
     uint64_t eta_ms;                /* until that is short enough, as far as can be said */
     uint64_t throttle_percent;      /* of its time that is taken from the job */
-    /* What led to the switch and made up the downtime, at the source; pageferry(1), JSON. */
-    uint64_t pause_us, scan_us, discard_us, state_us, resume_us;
+    /*
+     * At the source: waiting for the safe point, while the job ran; then the parts of the downtime,
+     * as pageferry(1) explains them in section JSON.
+     */
+    uint64_t pause_us;
+    uint64_t scan_us, rest_us, discard_us, state_us, listen_us, resume_us;
 };
 
 /* May be called from any thread. */

@@ -69,7 +69,7 @@ struct pf_record {
     int64_t round, precopy_bytes, dirty_bytes_per_s, bandwidth_bytes_per_s;
     int64_t expected_downtime_us, eta_ms, throttle_percent;
     int64_t downtime_us;
-    int64_t pause_us, scan_us, discard_us, state_us, resume_us;
+    int64_t pause_us, scan_us, rest_us, discard_us, state_us, listen_us, resume_us;
     int64_t total_us;
 };
 

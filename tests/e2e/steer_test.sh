@@ -60,6 +60,21 @@ moved_right() {
     cmp "$work/unmoved.out" "$work/there.out" || fail "another answer"
 }
 
+# number KEY: of the last record.
+number() {
+    tail -n 1 "$work/record" | grep -oE "\"$1\":[0-9]+" | head -n 1 | cut -d: -f2
+}
+
+# Each part of the downtime is told, and they do not overlap.
+parts_of_the_downtime() {
+    local part sum=0
+    for part in scan rest discard state listen resume; do
+        sum=$((sum + $(number ${part}_us)))
+    done
+    [ "$(number rest_us)" -gt 0 ] || fail "no time for the round after the pause"
+    [ "$sum" -le "$(number downtime_us)" ] || fail "parts of $sum us: $(tail -n 1 "$work/record")"
+}
+
 set_ends_the_wait() {
     begin --mode precopy
     pf 1 set here bandwidth=fast downtime=20
@@ -78,6 +93,9 @@ set_ends_the_wait() {
     grep -qF '"downtime":"20"' <(tail -n 1 "$work/record") || fail "the record lacks the change"
     grep -q '"event":"round".*"number":1' "$work/record" || fail "no round in the record"
     grep -qE '"rounds":\[\{"number":1' <(tail -n 1 "$work/record") || fail "no rounds at the end"
+    grep -qE '"reason":"[a-z]' "$work/record" || fail "no reason for what came next"
+    grep -qE '"tracker":"[a-z-]+"' "$work/record" || fail "no tracker in the record"
+    parts_of_the_downtime
     # Pre-copy alone: the last round is the one in which the job stood still.
     grep -qF '"paused":true' <(tail -n 1 "$work/record") || fail "no round while the job stood still"
 }
@@ -91,9 +109,7 @@ switch_in_mid_round() {
     "$PAGEFERRY" set here bandwidth=auto >"$work/out" 2>"$work/err"
     moved_right
     ! grep -qF '"paused":true' "$work/record" || fail "a last round in spite of the switch"
-    local sent
-    sent=$(tail -n 1 "$work/record" | grep -oE '"precopy_bytes":[0-9]+' | cut -d: -f2)
-    [ "$sent" -lt $((8 << 20)) ] || fail "$sent bytes were sent before the switch"
+    [ "$(number precopy_bytes)" -lt $((8 << 20)) ] || fail "the round was not given up"
 }
 
 cancel_in_mid_round() {
