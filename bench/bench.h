@@ -26,6 +26,7 @@ struct pf_bench {
     size_t page_size;           /* of the region: FERRY_PAGE_DEFAULT or FERRY_PAGE_2M */
     unsigned flags;             /* of the region: FERRY_ANON or FERRY_SHARED */
     unsigned threads;           /* of the job, that fault at once; fault only. 0: one */
+    size_t link_bytes;          /* of the bare connection's regions; 0: PF_LINK_REGION_BYTES */
     bool prefetch;              /* jobs that arrive here grant trays for neighbours */
     double seconds;             /* about how long to measure; setting up comes on top */
 };
@@ -42,6 +43,8 @@ int pf_bench_place(const struct pf_bench *bench, struct pf_report *report, struc
 int pf_bench_scan(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 /* Differences of pages: likewise. */
 int pf_bench_xbzrle(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+/* Finding the pages that were written: likewise. */
+int pf_bench_dirty(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 /* Compression of pages. */
 int pf_bench_compress(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
@@ -53,6 +56,8 @@ int pf_bench_fault_crowd(const struct pf_bench *bench, struct pf_report *report,
                          struct pf_why *why);
 int pf_bench_prefetch(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 int pf_bench_fetch(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+int pf_bench_precopy(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
+int pf_bench_downtime(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 int pf_bench_bulk(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why);
 
 #endif

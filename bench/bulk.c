@@ -109,7 +109,7 @@ static int measure_bulk(struct bulk_bench *run, unsigned round)
 
 static int measure(struct bulk_bench *run)
 {
-    int error = pf_link_open(&run->link, &run->peer, run->bench->uri, &run->bench->engine);
+    int error = pf_link_open(&run->link, &run->peer, run->bench);
     if (error)
         *run->why = run->link.why;
     for (unsigned round = 0; round < ROUNDS && !error; round++) {

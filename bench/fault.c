@@ -287,7 +287,7 @@ static void fill(struct fault_bench *run, struct pf_report *report)
 
 static int measure(struct fault_bench *run)
 {
-    int error = pf_link_open(&run->link, &run->peer, run->bench->uri, &run->bench->engine);
+    int error = pf_link_open(&run->link, &run->peer, run->bench);
     if (error)
         *run->why = run->link.why;
     for (unsigned round = 0; round < ROUNDS && !error; round++) {

@@ -301,24 +301,24 @@ static int make_memory(struct pf_link *link)
 {
     size_t message_bytes = (size_t)2 * PF_LINK_DEPTH * PF_LINK_MESSAGE_BYTES;
     link->messages = pf_map_locked(message_bytes, PF_NODE_UNKNOWN);
-    link->region = mmap(NULL, PF_LINK_REGION_BYTES, PROT_READ | PROT_WRITE,
+    link->region = mmap(NULL, link->region_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (link->region == MAP_FAILED)
         link->region = NULL;
     if (!link->messages || !link->region)
-        return pf_why(&link->why, -ENOMEM, "no memory for a region of %d MiB",
-                      PF_LINK_REGION_BYTES >> 20);
-    memset(link->region, 1, PF_LINK_REGION_BYTES);
+        return pf_why(&link->why, -ENOMEM, "no memory for a region of %zu MiB",
+                      link->region_bytes >> 20);
+    memset(link->region, 1, link->region_bytes);
     lay_out(link);
     int error = pf_mr_reg(link->device, link->messages, message_bytes, PF_LOCAL_WRITE,
                           &link->messages_mr, &link->why);
     return error ? error
-                 : pf_mr_reg(link->device, link->region, PF_LINK_REGION_BYTES, PF_REMOTE_WRITE,
+                 : pf_mr_reg(link->device, link->region, link->region_bytes, PF_REMOTE_WRITE,
                              &link->region_mr, &link->why);
 }
 
 static int open_device(struct pf_link *link, const char *uri, bool for_listen,
-                       const struct pf_options *options)
+                       const struct pf_bench *bench)
 {
     struct pf_device_attr attr = {
         .uri = uri,
@@ -327,7 +327,8 @@ static int open_device(struct pf_link *link, const char *uri, bool for_listen,
         .transports = pf_backends,
     };
     memset(link, 0, sizeof *link);
-    link->spin = options->wait == PF_WAIT_SPIN;
+    link->spin = bench->engine.wait == PF_WAIT_SPIN;
+    link->region_bytes = bench->link_bytes ? bench->link_bytes : PF_LINK_REGION_BYTES;
     int error =
         pf_device_open(pf_transport_find(pf_backends, uri), &attr, &link->device, &link->why);
     if (error)
@@ -416,14 +417,13 @@ static int listen_and_tell(struct pf_link *link, struct pf_peer *peer, const cha
     return pf_peer_tell(peer, &command, &link->why);
 }
 
-int pf_link_open(struct pf_link *link, struct pf_peer *peer, const char *uri,
-                 const struct pf_options *options)
+int pf_link_open(struct pf_link *link, struct pf_peer *peer, const struct pf_bench *bench)
 {
     char local[PF_BENCH_URI_MAX];
     memset(link, 0, sizeof *link);
-    int error = any_port(uri, local, sizeof local, &link->why);
+    int error = any_port(bench->uri, local, sizeof local, &link->why);
     if (!error)
-        error = open_device(link, local, true, options);
+        error = open_device(link, local, true, bench);
     if (!error)
         error = listen_and_tell(link, peer, local);
     if (!error)
@@ -438,9 +438,9 @@ int pf_link_open(struct pf_link *link, struct pf_peer *peer, const char *uri,
     return answer ? answer : error;
 }
 
-int pf_link_connect(struct pf_link *link, const char *uri, const struct pf_options *options)
+int pf_link_connect(struct pf_link *link, const char *uri, const struct pf_bench *bench)
 {
-    int error = open_device(link, uri, false, options);
+    int error = open_device(link, uri, false, bench);
     struct pf_endpoint_attr attr = endpoint_attr(link);
     if (!error)
         error = pf_connect(link->lane, uri, &attr, NULL, 0, &link->endpoint, &link->why);
@@ -462,7 +462,7 @@ void pf_link_close(struct pf_link *link)
     if (link->messages_mr)
         pf_mr_dereg(link->messages_mr);
     if (link->region)
-        munmap(link->region, PF_LINK_REGION_BYTES);
+        munmap(link->region, link->region_bytes);
     if (link->messages)
         munmap(link->messages, (size_t)2 * PF_LINK_DEPTH * PF_LINK_MESSAGE_BYTES);
     if (link->device)

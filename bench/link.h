@@ -4,8 +4,9 @@
  * the peer polling while local faults are measured. Each end has a region that the other may
  * write to.
  *
- * The regions are 64 MiB, larger than any cache level this side of the last, and are gone through
- * in ascending order: the same as bench/bare/ does without pageferry.
+ * The regions are 64 MiB unless the measurement wants more, larger than any cache level this side
+ * of the last, and are gone through in ascending order: the same as bench/bare/ does without
+ * pageferry.
  */
 #ifndef PF_BENCH_LINK_H
 #define PF_BENCH_LINK_H
@@ -55,6 +56,7 @@ struct pf_link {
     struct pf_op flush;
     bool flushing;
     char *messages, *region;
+    size_t region_bytes;
     struct pf_mr *messages_mr, *region_mr;
 
     bool connected, greeted; /* greeted: the peer's region is known */
@@ -70,15 +72,14 @@ struct pf_link {
 };
 
 /*
- * Make the connection: open a device and listen on uri, tell the peer to connect, greet. Errors
- * are in link->why. pf_link_close() also after a failure, or for a link that is all zero.
+ * Make the connection: open a device and listen where bench says, tell the peer to connect, greet.
+ * Errors are in link->why. pf_link_close() also after a failure, or for a link that is all zero.
  */
-int pf_link_open(struct pf_link *link, struct pf_peer *peer, const char *uri,
-                 const struct pf_options *options);
+int pf_link_open(struct pf_link *link, struct pf_peer *peer, const struct pf_bench *bench);
 void pf_link_close(struct pf_link *link);
 
 /* The peer's part: connect and greet; poll and answer until the other end says stop. */
-int pf_link_connect(struct pf_link *link, const char *uri, const struct pf_options *options);
+int pf_link_connect(struct pf_link *link, const char *uri, const struct pf_bench *bench);
 int pf_link_serve(struct pf_link *link);
 
 /* Put the peer to work on the connection, and take it off again. */
@@ -107,5 +108,9 @@ struct pf_write_pattern {
  */
 int pf_link_write_rate(struct pf_link *link, const struct pf_write_pattern *pattern,
                        uint64_t budget_ns, double *rate);
+
+/* The same for so many writes, neither more nor less, and none before them. */
+int pf_link_write_pass(struct pf_link *link, const struct pf_write_pattern *pattern, size_t count,
+                       double *rate);
 
 #endif

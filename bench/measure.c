@@ -70,6 +70,15 @@ static int write_pieces(struct pf_link *link, const struct pf_write_pattern *pat
     return error;
 }
 
+int pf_link_write_pass(struct pf_link *link, const struct pf_write_pattern *pattern, size_t count,
+                       double *rate)
+{
+    uint64_t ns;
+    int error = write_pieces(link, pattern, count, &ns);
+    *rate = (double)count * (double)pattern->piece / (double)ns;
+    return error;
+}
+
 int pf_link_write_rate(struct pf_link *link, const struct pf_write_pattern *pattern,
                        uint64_t budget_ns, double *rate)
 {

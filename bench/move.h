@@ -11,7 +11,10 @@
 
 /* The peer's part: make the job, fill its region, move it, wait until it is gone. */
 int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *command,
-                 struct pf_why *why);
+                 struct pf_left *left, struct pf_why *why);
+
+/* The CPU time of the calling process up to now, all threads, user and system. */
+double pf_cpu_seconds(void);
 
 /* The job at its destination. */
 struct pf_moved {
@@ -20,6 +23,8 @@ struct pf_moved {
     size_t bytes, page_size; /* of the region; of its host pages */
     uint64_t seed;
     uint64_t began_ns; /* when the job ran here */
+    /* CPU time of this process: before, and from there until all memory was here. */
+    double cpu_before_s, cpu_s;
 
     /* Waits for the peer's answer; a failure there ends our waiting for the job. */
     struct pf_peer *peer;
@@ -33,6 +38,24 @@ struct pf_moved {
 /* Move a job here. On return it runs and its memory is on the way. pf_moved_close() in any case. */
 int pf_move_here(struct pf_moved *moved, const struct pf_bench *bench, struct pf_peer *peer,
                  size_t bytes, bool background, struct pf_why *why);
+
+/* How a job is moved, and what it does meanwhile. */
+struct pf_move {
+    size_t bytes;
+    bool background;
+    unsigned mode; /* enum pf_mode */
+    uint64_t dirty_rate;
+    size_t dirty_bytes; /* see struct pf_peer_command */
+    /*
+     * The region is written to here before: a machine that is virtual itself gives free memory back
+     * to its host, and takes very long to have it again.
+     */
+    bool touched;
+};
+
+/* The same by another mode than post-copy; afterwards peer->left says what it was like there. */
+int pf_move_by(struct pf_moved *moved, const struct pf_bench *bench, struct pf_peer *peer,
+               const struct pf_move *how, struct pf_why *why);
 
 /* Wait until all memory is here, and check it; *status gets the migration's counters. */
 int pf_moved_complete(struct pf_moved *moved, struct ferry_status *status, struct pf_why *why);

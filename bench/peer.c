@@ -19,29 +19,30 @@ enum { ANSWER_MS = 120000, QUIT_MS = 5000 };
 struct answer {
     int status;
     struct pf_why why;
+    struct pf_left left;
 };
 
 /* ---- in the child
  * ----------------------------------------------------------------------------------- */
 
 static int obey(const struct pf_bench *bench, struct pf_link *link,
-                const struct pf_peer_command *command, struct pf_why *why)
+                const struct pf_peer_command *command, struct answer *answer)
 {
     int error;
     switch (command->action) {
     case PF_PEER_CONNECT:
-        error = pf_link_connect(link, command->uri, &bench->engine);
+        error = pf_link_connect(link, command->uri, bench);
         break;
     case PF_PEER_SERVE:
         error = pf_link_serve(link);
         break;
     case PF_PEER_MOVE:
-        return pf_move_away(bench, command, why);
+        return pf_move_away(bench, command, &answer->left, &answer->why);
     default:
         return 0;
     }
     if (error)
-        *why = link->why;
+        answer->why = link->why;
     return error;
 }
 
@@ -52,7 +53,7 @@ static void serve(const struct pf_bench *bench, int fd, struct pf_link *link)
         struct answer answer = {.status = 0};
         if (command.action == PF_PEER_QUIT)
             return;
-        answer.status = obey(bench, link, &command, &answer.why);
+        answer.status = obey(bench, link, &command, &answer);
         if (send(fd, &answer, sizeof answer, MSG_NOSIGNAL) < 0)
             return;
     }
@@ -120,6 +121,7 @@ int pf_peer_answer(struct pf_peer *peer, struct pf_why *why)
                       (int)peer->pid);
     if (answer.status)
         return pf_why(why, answer.status, "the other end: %s", answer.why.text);
+    peer->left = answer.left;
     return 0;
 }
 

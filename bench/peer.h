@@ -7,13 +7,23 @@
 #define PF_BENCH_PEER_H
 
 #include "bench/bench.h"
+#include "core/round_log.h"
+#include "pageferry.h"
 
 #include <stdint.h>
 #include <sys/types.h>
 
+/* What the source says of a job that has left it. */
+struct pf_left {
+    struct ferry_status status;
+    struct pf_round_record first; /* round of pre-copy; number 0: there was none */
+    double cpu_s;                 /* of its process, while the migration took place */
+};
+
 struct pf_peer {
-    pid_t pid; /* 0: not started */
-    int fd;    /* a socket of whole messages */
+    pid_t pid;           /* 0: not started */
+    int fd;              /* a socket of whole messages */
+    struct pf_left left; /* the latest job that was moved */
 };
 
 enum pf_peer_action {
@@ -30,6 +40,10 @@ struct pf_peer_command {
     size_t bytes;
     uint64_t seed;
     bool background;
+    unsigned mode; /* enum pf_mode */
+    /* It writes to so many pages a second, anywhere in its first dirty_bytes, until it is moved. */
+    uint64_t dirty_rate;
+    size_t dirty_bytes;
     unsigned fetch; /* enum pf_fetch_mode */
 };
 

@@ -65,7 +65,7 @@ int pf_bench_raw(const struct pf_bench *bench, struct pf_report *report, struct 
     }
     error = pf_peer_start(&peer, bench, &link->why);
     if (!error)
-        error = pf_link_open(link, &peer, bench->uri, &bench->engine);
+        error = pf_link_open(link, &peer, bench);
     if (!error)
         error = pf_link_begin(link, &peer);
     if (!error)

@@ -3,7 +3,7 @@
 #ifndef PF_BENCH_REPORT_H
 #define PF_BENCH_REPORT_H
 
-enum { PF_FIGURES_MAX = 64, PF_NOTE_MAX = 120, PF_COLUMNS_MAX = 10 };
+enum { PF_FIGURES_MAX = 128, PF_REPORT_NOTE_MAX = 120, PF_COLUMNS_MAX = 10 };
 
 struct pf_figure {
     const char *key;   /* in JSON; documented in docs/bench.md */
@@ -18,7 +18,7 @@ struct pf_report {
     /* The first rows * columns figures are a table, row by row; a row's first label is its name. */
     unsigned rows, columns;
     const char *heads[PF_COLUMNS_MAX];
-    char note[PF_NOTE_MAX]; /* how many samples the figures stand on; for a person */
+    char note[PF_REPORT_NOTE_MAX]; /* how many samples the figures stand on; for a person */
 };
 
 void pf_report_add(struct pf_report *report, const char *key, const char *label, const char *unit,

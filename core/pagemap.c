@@ -7,17 +7,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-struct scan_range {
-    uint64_t start, end, categories;
-};
-
-struct scan_request {
-    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define SCAN_IOCTL _IOWR('f', 16, struct scan_request)
-
 int pf_pagemap_open(struct pf_why *why)
 {
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -27,7 +16,7 @@ int pf_pagemap_open(struct pf_why *why)
 }
 
 static void add_range(const struct pf_region *region, struct pf_pageset *set,
-                      const struct scan_range *range)
+                      const struct pf_scan_range *range)
 {
     uint64_t base = (uintptr_t)region->addr;
     size_t first = (size_t)(range->start - base) >> region->page_shift;
@@ -39,8 +28,8 @@ int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
                     const struct pf_scan_query *query, struct pf_pageset *set)
 {
     enum { RANGES = 512 };
-    struct scan_range ranges[RANGES];
-    struct scan_request request = {
+    struct pf_scan_range ranges[RANGES];
+    struct pf_scan_request request = {
         .size = sizeof request,
         .flags = query->flags,
         .start = (uintptr_t)pf_region_page(region, run.first),
@@ -53,7 +42,7 @@ int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
         .return_mask = query->all, /* the same for all that are found: neighbours are joined */
     };
     while (request.start < request.end) {
-        int found = ioctl(fd, SCAN_IOCTL, &request);
+        int found = ioctl(fd, PF_SCAN_IOCTL, &request);
         if (found < 0)
             return -errno;
         for (int i = 0; i < found; i++)

@@ -28,6 +28,18 @@ struct pf_scan_query {
     uint64_t flags, inverted, all, any;
 };
 
+/* What the ioctl reads and writes: struct pm_scan_arg and struct page_region of <linux/fs.h>. */
+struct pf_scan_range {
+    uint64_t start, end, categories;
+};
+
+struct pf_scan_request {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define PF_SCAN_IOCTL _IOWR('f', 16, struct pf_scan_request)
+
 /* A descriptor of /proc/self/pagemap, or -errno. */
 int pf_pagemap_open(struct pf_why *why);
 

@@ -109,6 +109,39 @@ compress() {
     done
 }
 
+# Where the kernel tracks writes by itself there is something to compare with.
+dirty() {
+    local tracker
+    pf 0 bench dirty --quick --size 4 --json
+    lines out 1
+    lines err 0
+    numbers plain_write_ns
+    for tracker in pagemap_scan soft_dirty write_protect; do
+        [ -n "$(value ${tracker}_write_ns)" ] || continue
+        numbers ${tracker}_0_ms ${tracker}_1_ms ${tracker}_10_ms ${tracker}_100_ms
+    done
+    [ -z "$(value bare_write_ns)" ] || numbers bare_0_ms bare_100_ms ratio_0 ratio_1 ratio_10 ratio_100
+}
+
+precopy() {
+    pf 0 bench precopy --transport tcp --quick --size 4 --json
+    described spin
+    numbers raw_GBps first_GBps ratio total_ms total_ratio source_cpu_s_per_GB \
+        destination_cpu_s_per_GB
+}
+
+downtime() {
+    local mode size
+    pf 0 bench downtime --transport tcp --quick --size 4 --json
+    described spin
+    for mode in hybrid precopy postcopy; do
+        for size in 1 4 16 32; do
+            numbers ${mode}_x${size}_downtime_us ${mode}_x${size}_scan_us ${mode}_x${size}_total_ms
+        done
+        numbers ${mode}_growth
+    done
+}
+
 crowd() {
     pf 0 bench fault --transport tcp --quick --json --threads 16 --size 1
     described spin
@@ -234,6 +267,9 @@ place
 scan
 xbzrle
 compress
+dirty
+precopy
+downtime
 stray_environment
 for_people
 bad_input

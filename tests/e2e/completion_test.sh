@@ -45,7 +45,7 @@ completes run --wait = sl : sleep
 completes run --background = "" : on off
 completes receive --placement a : auto
 completes run --slots 1 : ""
-completes bench "" : bulk compress fault fetch place prefetch raw scan xbzrle
+completes bench "" : bulk compress dirty downtime fault fetch place precopy prefetch raw scan xbzrle
 completes bench raw "" : ""
 completes bench --wait sleep b : bulk
 completes swi : switch
