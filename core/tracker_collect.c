@@ -27,18 +27,12 @@ static struct pf_run run_from(size_t page, struct pf_run range)
     return (struct pf_run){page, range.first + range.pages - page};
 }
 
-/* The kernel remembers the protection of a page that is gone. */
-static bool keeps_protection(const struct pf_tracked *tracked)
-{
-    return pf_region_shared(tracked->region) || pf_region_huge(tracked->region);
-}
-
 int pf_tracker_take_by(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                        struct pf_pageset *dirty,
                        int (*look_for)(struct pf_tracker *tracker, unsigned region,
                                        struct pf_run run, struct pf_pageset *found))
 {
-    struct pf_pageset *found = &tracker->list[region].watched;
+    struct pf_pageset *found = &tracker->list[region].scratch;
     int error = look_for(tracker, region, run, found);
     struct pf_run next;
     for (; (next = pf_pageset_next_within(found, run, SIZE_MAX)).pages;
@@ -60,34 +54,36 @@ void pf_tracker_move(struct pf_pageset *from, struct pf_run range, struct pf_pag
     }
 }
 
-/* Data that isn't mapped: swapped out as it was watched, or nobody watched it, and it's as good as
- * dirty. */
+/*
+ * Data that isn't mapped: swapped out as it was watched, or nobody watched it, and it's as good as
+ * dirty. The scratch set has the run; what of it is watched is taken out.
+ */
 static int settle_data(struct pf_tracker *tracker, unsigned region, struct pf_run data,
                        struct pf_pageset *dirty)
 {
     struct pf_tracked *tracked = &tracker->list[region];
-    int error = tracker->ops->look(tracker, region, data, false, &tracked->watched);
+    struct pf_run unwatched;
     pf_pageset_add_run(&tracked->had, data);
-    while (!error && data.pages) {
-        struct pf_run watched = pf_pageset_next_within(&tracked->watched, data, SIZE_MAX);
-        struct pf_run unseen = {data.first, watched.first - data.first};
-        pf_pageset_add_run(dirty, unseen);
-        error = unseen.pages ? tracker->ops->watch(tracker, region, unseen) : 0;
-        data = run_from(watched.first + watched.pages, data);
+    pf_pageset_remove_run(&tracked->scratch, data);
+    int error = tracker->ops->miss(tracker, region, data, false, &tracked->scratch);
+    while (!error &&
+           (unwatched = pf_pageset_next_within(&tracked->scratch, data, SIZE_MAX)).pages) {
+        pf_pageset_add_run(dirty, unwatched);
+        error = tracker->ops->watch(tracker, region, unwatched);
+        data = run_from(unwatched.first + unwatched.pages, data);
     }
     return error;
 }
 
-/* Pages that are not mapped: in the file they may be, else what they had is gone. */
+/* Pages of a file that are not mapped: there they may be, else what they had is gone. */
 static int settle_gap(struct pf_tracker *tracker, unsigned region, struct pf_run gap,
                       struct pf_pageset *dirty)
 {
     struct pf_tracked *tracked = &tracker->list[region];
     int error = 0;
     while (!error && gap.pages) {
-        struct pf_run data = {gap.first + gap.pages, 0};
-        if (tracked->fd >= 0)
-            error = pf_populated_next_data(tracked->fd, tracked->region, gap, &data);
+        struct pf_run data;
+        error = pf_populated_next_data(tracked->fd, tracked->region, gap, &data);
         pf_tracker_move(&tracked->had, (struct pf_run){gap.first, data.first - gap.first}, dirty);
         if (!error && data.pages)
             error = settle_data(tracker, region, data, dirty);
@@ -96,44 +92,62 @@ static int settle_gap(struct pf_tracker *tracker, unsigned region, struct pf_run
     return error;
 }
 
-/* See to the pages of a run that are not watched even now, after it was taken. */
-static int settle(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                  struct pf_pageset *dirty)
+/* See to the pages of a file that are not watched even now, after they were taken. */
+static int settle_file(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                       struct pf_pageset *dirty)
 {
     struct pf_tracked *tracked = &tracker->list[region];
     struct pf_run rest = run;
-    int error =
-        tracker->ops->look(tracker, region, run, keeps_protection(tracked), &tracked->watched);
+    int error = tracker->ops->miss(tracker, region, run, true, &tracked->scratch);
     while (!error && rest.pages) {
-        struct pf_run watched = pf_pageset_next_within(&tracked->watched, rest, SIZE_MAX);
-        struct pf_run gap = {rest.first, watched.first - rest.first};
+        struct pf_run gap = pf_pageset_next_within(&tracked->scratch, rest, SIZE_MAX);
+        struct pf_run watched = {rest.first, gap.first - rest.first};
         pf_pageset_add_run(&tracked->had, watched);
         error = settle_gap(tracker, region, gap, dirty);
-        rest = run_from(watched.first + watched.pages, rest);
+        rest = run_from(gap.first + gap.pages, rest);
     }
-    pf_pageset_remove_run(&tracked->watched, run);
+    pf_pageset_remove_run(&tracked->scratch, run);
     return error;
 }
 
-static int settle_given_back(struct pf_tracker *tracker, unsigned region, struct pf_run piece,
+/* What had content and has none is dirty. Content is watched, or was written after it was taken. */
+static int settle_private(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                          struct pf_pageset *dirty)
+{
+    struct pf_tracked *tracked = &tracker->list[region];
+    struct pf_run rest = run;
+    int error = tracker->ops->empty(tracker, region, run, &tracked->scratch);
+    while (!error && rest.pages) {
+        struct pf_run gone = pf_pageset_next_within(&tracked->scratch, rest, SIZE_MAX);
+        pf_pageset_add_run(&tracked->had, (struct pf_run){rest.first, gone.first - rest.first});
+        pf_tracker_move(&tracked->had, gone, dirty);
+        rest = run_from(gone.first + gone.pages, rest);
+    }
+    pf_pageset_remove_run(&tracked->scratch, run);
+    return error;
+}
+
+static void add_members(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to)
+{
+    struct pf_run next;
+    while ((next = pf_pageset_next_within(from, range, SIZE_MAX)).pages) {
+        pf_pageset_add_run(to, next);
+        range = run_from(next.first + next.pages, range);
+    }
+}
+
+/* What was given back once. */
+static int settle_given_back(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                              struct pf_pageset *dirty)
 {
     struct pf_tracked *tracked = &tracker->list[region];
-    struct pf_run given;
-    struct pf_run had;
-    int error = 0;
-    while (!error &&
-           (given = pf_pageset_next_within(&tracked->given_back, piece, SIZE_MAX)).pages) {
-        piece = run_from(given.first + given.pages, piece);
-        if (tracked->fd < 0)
-            error = settle(tracker, region, given, dirty);
-        while (keeps_protection(tracked) &&
-               (had = pf_pageset_next_within(&tracked->had, given, SIZE_MAX)).pages) {
-            pf_pageset_add_run(dirty, had);
-            given = run_from(had.first + had.pages, given);
-        }
-    }
-    return error;
+    if (pf_region_huge(tracked->region))
+        pf_pageset_add_run(dirty, run);
+    else if (tracked->fd >= 0)
+        add_members(&tracked->had, run, dirty);
+    else
+        return settle_private(tracker, region, run, dirty);
+    return 0;
 }
 
 static int collect_piece(struct pf_tracker *tracker, unsigned region, struct pf_run piece,
@@ -149,8 +163,14 @@ static int collect_piece(struct pf_tracker *tracker, unsigned region, struct pf_
     pf_tracker_move(&tracked->due, piece, dirty);
     int error = tracker->ops->take(tracker, region, piece, dirty);
     if (!error && tracked->fd >= 0)
-        error = settle(tracker, region, piece, dirty);
-    return error ? error : settle_given_back(tracker, region, piece, dirty);
+        error = settle_file(tracker, region, piece, dirty);
+    struct pf_run given;
+    while (!error &&
+           (given = pf_pageset_next_within(&tracked->given_back, piece, SIZE_MAX)).pages) {
+        error = settle_given_back(tracker, region, given, dirty);
+        piece = run_from(given.first + given.pages, piece);
+    }
+    return error;
 }
 
 /* Piece by piece: a thread of the job may wait for its event to be read. */

@@ -23,10 +23,13 @@ struct pf_tracked {
     /*
      * Reading the event of a madvise() lets it go on, and its pages vanish at any time after that:
      * also after a collect that said them dirty and saw them still there. So where pages were given
-     * back once, those that had content at the last look and don't any more are dirty, too.
+     * back once, those that had content at the last look and don't any more are dirty, too. In a
+     * file the kernel remembers the protection of a page that is gone, and a page that is read
+     * there next looks as if nothing had happened: what has content and was given back there once
+     * is dirty each time. In huge pages, where neither can be told, all that was.
      */
     struct pf_pageset given_back, had;
-    struct pf_pageset watched; /* scratch: empty between looks */
+    struct pf_pageset scratch; /* empty between looks */
     int fd;                    /* of the region's file on tmpfs, for finding data; else -1 */
     bool registered;           /* with the userfaultfd; never if the region is sent late */
     bool thp;                  /* transparent huge pages are to be switched on again */
@@ -64,12 +67,15 @@ struct pf_tracker_ops {
     /* Add the pages of a run with content that are not watched; watch them. With the lock held. */
     int (*take)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                 struct pf_pageset *dirty);
+    /* Add the pages of a run that have no content. For private memory of 4 KiB pages. */
+    int (*empty)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                 struct pf_pageset *found);
     /*
-     * Add the pages of a run that are watched: those that are mapped only, or also what is swapped
-     * out or was mapped once.
+     * For files: add the pages of a run that are not watched. Watched are those only that are
+     * mapped here, or also what was swapped out.
      */
-    int (*look)(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
-                struct pf_pageset *watched);
+    int (*miss)(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
+                struct pf_pageset *unwatched);
     /* Watch pages that are in the file but not mapped. */
     int (*watch)(struct pf_tracker *tracker, unsigned region, struct pf_run run);
 };

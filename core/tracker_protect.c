@@ -10,14 +10,19 @@ static bool entry_unprotected(uint64_t entry)
     return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && !(entry & PF_ENTRY_PROTECTED);
 }
 
-static bool entry_protected(uint64_t entry)
+static bool entry_empty(uint64_t entry)
 {
-    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && entry & PF_ENTRY_PROTECTED;
+    return !(entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED));
 }
 
-static bool entry_mapped(uint64_t entry)
+static bool entry_unwatched(uint64_t entry)
 {
-    return entry & PF_ENTRY_PRESENT && entry & PF_ENTRY_PROTECTED;
+    return entry_empty(entry) || !(entry & PF_ENTRY_PROTECTED);
+}
+
+static bool entry_not_mapped_or_unwatched(uint64_t entry)
+{
+    return !(entry & PF_ENTRY_PRESENT) || !(entry & PF_ENTRY_PROTECTED);
 }
 
 static int look_for_unprotected(struct pf_tracker *tracker, unsigned region, struct pf_run run,
@@ -33,11 +38,18 @@ static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
     return pf_tracker_take_by(tracker, region, run, dirty, look_for_unprotected);
 }
 
-static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
-                struct pf_pageset *watched)
+static int empty(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                 struct pf_pageset *found)
+{
+    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run, entry_empty,
+                           found);
+}
+
+static int miss(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
+                struct pf_pageset *unwatched)
 {
     return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run,
-                           mapped ? entry_mapped : entry_protected, watched);
+                           mapped ? entry_not_mapped_or_unwatched : entry_unwatched, unwatched);
 }
 
 static int begin(struct pf_tracker *tracker, struct pf_why *why)
@@ -52,6 +64,7 @@ const struct pf_tracker_ops pf_tracker_write_protect = {
     .takes = "Linux 5.19",
     .begin = begin,
     .take = take,
-    .look = look,
+    .empty = empty,
+    .miss = miss,
     .watch = pf_tracker_protect,
 };

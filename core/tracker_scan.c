@@ -30,23 +30,44 @@ static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                 struct pf_pageset *dirty)
 {
     enum { PMD_SHIFT = 21 };
-    /* The ioctl passes over huge pages that are larger than 2 MiB when it is to protect them. */
+    /* When it is to protect, the ioctl passes over pages of 1 GiB in kernels before mid-2026. */
     if (tracker->list[region].region->page_shift > PMD_SHIFT)
         return pf_tracker_take_by(tracker, region, run, dirty, look_for_written);
     return find_written(tracker, region, run, PF_SCAN_CHECK | PF_SCAN_PROTECT, dirty);
 }
 
-static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
-                struct pf_pageset *watched)
+static const struct pf_scan_query nothing = {
+    .flags = PF_SCAN_CHECK,
+    .inverted = PF_SCAN_PRESENT | PF_SCAN_SWAPPED,
+    .all = PF_SCAN_PRESENT | PF_SCAN_SWAPPED,
+};
+
+/* The shared zero page isn't taken, so it's none. */
+static int empty(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                 struct pf_pageset *found)
 {
-    const struct pf_scan_query protected = {
+    static const struct pf_scan_query zero = {.flags = PF_SCAN_CHECK, .all = PF_SCAN_PFNZERO};
+    const struct pf_region *of = tracker->list[region].region;
+    int error = pf_pagemap_scan(tracker->pagemap_fd, of, run, &nothing, found);
+    return error ? error : pf_pagemap_scan(tracker->pagemap_fd, of, run, &zero, found);
+}
+
+/* Asked for this way round since the kernel takes its time for each page that is found. */
+static int miss(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
+                struct pf_pageset *unwatched)
+{
+    static const struct pf_scan_query not_mapped_or_written = {
         .flags = PF_SCAN_CHECK,
-        .inverted = PF_SCAN_WRITTEN,
-        .all = PF_SCAN_WRITTEN,
-        .any = PF_SCAN_PRESENT | (mapped ? 0 : PF_SCAN_SWAPPED),
+        .inverted = PF_SCAN_PRESENT,
+        .any = PF_SCAN_PRESENT | PF_SCAN_WRITTEN,
     };
-    return pf_pagemap_scan(tracker->pagemap_fd, tracker->list[region].region, run, &protected,
-                           watched);
+    static const struct pf_scan_query written = {.flags = PF_SCAN_CHECK, .all = PF_SCAN_WRITTEN};
+    const struct pf_region *of = tracker->list[region].region;
+    int fd = tracker->pagemap_fd;
+    if (mapped)
+        return pf_pagemap_scan(fd, of, run, &not_mapped_or_written, unwatched);
+    int error = pf_pagemap_scan(fd, of, run, &nothing, unwatched);
+    return error ? error : pf_pagemap_scan(fd, of, run, &written, unwatched);
 }
 
 static int begin(struct pf_tracker *tracker, struct pf_why *why)
@@ -62,6 +83,7 @@ const struct pf_tracker_ops pf_tracker_pagemap_scan = {
     .features = PF_UFFD_WP_ASYNC,
     .begin = begin,
     .take = take,
-    .look = look,
+    .empty = empty,
+    .miss = miss,
     .watch = pf_tracker_protect,
 };

@@ -19,14 +19,19 @@ static bool entry_written(uint64_t entry)
     return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && entry & PF_ENTRY_SOFT_DIRTY;
 }
 
-static bool entry_clean(uint64_t entry)
+static bool entry_empty(uint64_t entry)
 {
-    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && !(entry & PF_ENTRY_SOFT_DIRTY);
+    return !(entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED));
 }
 
-static bool entry_mapped(uint64_t entry)
+static bool entry_unwatched(uint64_t entry)
 {
-    return entry & PF_ENTRY_PRESENT && !(entry & PF_ENTRY_SOFT_DIRTY);
+    return entry_empty(entry) || entry & PF_ENTRY_SOFT_DIRTY;
+}
+
+static bool entry_not_mapped_or_unwatched(uint64_t entry)
+{
+    return !(entry & PF_ENTRY_PRESENT) || entry & PF_ENTRY_SOFT_DIRTY;
 }
 
 /*
@@ -100,11 +105,18 @@ static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
     return error;
 }
 
-static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
-                struct pf_pageset *watched)
+static int empty(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                 struct pf_pageset *found)
+{
+    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run, entry_empty,
+                           found);
+}
+
+static int miss(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
+                struct pf_pageset *unwatched)
 {
     return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run,
-                           mapped ? entry_mapped : entry_clean, watched);
+                           mapped ? entry_not_mapped_or_unwatched : entry_unwatched, unwatched);
 }
 
 /* Once it is mapped it's watched, and who sends it maps it. */
@@ -122,6 +134,7 @@ const struct pf_tracker_ops pf_tracker_soft_dirty = {
     .needs_pause = true,
     .begin = begin,
     .take = take,
-    .look = look,
+    .empty = empty,
+    .miss = miss,
     .watch = watch,
 };

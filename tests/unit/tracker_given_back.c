@@ -53,6 +53,40 @@ static void what_goes_late_is_dirty(void)
     take_down(stand);
 }
 
+/* The tracker's own, and then the job writes at once. */
+static const struct pf_tracker_ops *real;
+static char *written_then;
+
+static int take_and_write(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                          struct pf_pageset *dirty)
+{
+    int error = real->take(tracker, region, run, dirty);
+    /* As the thread would, which waits for us. */
+    CU_ASSERT_EQUAL(pf_uffd_protect(&tracker->uffd, written_then, PAGE, false), 0);
+    (*(volatile char *)written_then)++;
+    return error;
+}
+
+/* It had content at the last look although it was not watched any more. */
+static void what_is_written_and_goes_late_is_dirty(void)
+{
+    struct stand *stand = set_up(FERRY_ANON);
+    write_page(stand, 1);
+    CU_ASSERT_EQUAL(madvise(stand->base + PAGE, PAGE, MADV_DONTNEED), 0);
+    write_page(stand, 1);
+    struct pf_tracker_ops ops = *stand->tracker->ops;
+    ops.take = take_and_write;
+    written_then = stand->base + PAGE;
+    real = stand->tracker->ops;
+    stand->tracker->ops = &ops;
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    stand->tracker->ops = real;
+    vanish(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    take_down(stand);
+}
+
 /* And may be read before anybody looks: the kernel protects the new page as the old one was. */
 static void what_goes_late_and_is_read_is_dirty(void)
 {
@@ -137,6 +171,7 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"what_is_given_back_is_dirty", what_is_given_back_is_dirty},
         {"what_goes_late_is_dirty", what_goes_late_is_dirty},
+        {"what_is_written_and_goes_late_is_dirty", what_is_written_and_goes_late_is_dirty},
         {"what_goes_late_and_is_read_is_dirty", what_goes_late_and_is_read_is_dirty},
         {"what_is_not_mapped_any_more_is_found", what_is_not_mapped_any_more_is_found},
         {"what_was_never_mapped_is_found", what_was_never_mapped_is_found},
