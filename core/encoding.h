@@ -68,22 +68,29 @@ static inline struct pf_encoded_run pf_encoded_from_run(const struct pf_stage_ru
 
 enum { PF_ENCODED_SUM_BYTES = 4 };
 
+static inline uint64_t pf_encoded_mix(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * 0xff51afd7ed558ccdull;
+    return sum ^ sum >> 32;
+}
+
 /*
- * The sum that differences and compressed pages begin with, of what follows it: a spoilt difference
- * would be applied to a page like any other, and a spoilt frame is not always noticed.
+ * The sum that differences and compressed pages begin with, of what follows it and of where it is
+ * to go: a spoilt difference would be applied to a page like any other, and a spoilt frame is not
+ * always noticed. run->length counts the sum itself, too.
  */
-static inline uint32_t pf_encoded_sum(const void *data, size_t length)
+static inline uint32_t pf_encoded_sum(const struct pf_encoded_run *run, const void *data)
 {
     const char *at = data;
-    uint64_t sum = 0x9e3779b97f4a7c15ull ^ length;
-    uint64_t word = 0;
-    for (; length > 0; at += sizeof word) {
-        size_t part = length < sizeof word ? length : sizeof word;
-        word = 0;
+    uint64_t sum = pf_encoded_mix(0x9e3779b97f4a7c15ull, (uint64_t)run->region << 32 | run->pages);
+    sum = pf_encoded_mix(sum, run->first << 4 | run->encoding);
+    for (size_t left = run->length - PF_ENCODED_SUM_BYTES; left > 0;) {
+        uint64_t word = 0;
+        size_t part = left < sizeof word ? left : sizeof word;
         memcpy(&word, at, part);
-        sum = (sum ^ le64toh(word)) * 0xff51afd7ed558ccdull;
-        sum ^= sum >> 32;
-        length -= part;
+        sum = pf_encoded_mix(sum, le64toh(word));
+        at += part;
+        left -= part;
     }
     return (uint32_t)sum;
 }

@@ -40,19 +40,19 @@ void pf_pack_begin(struct pf_pack *pack, uint8_t *out)
 
 /* ---- runs ------------------------------------------------------------------------------------ */
 
-static void put_sum(uint8_t *run, size_t length)
+static void put_sum(const struct pf_encoded_run *run, uint8_t *data)
 {
-    struct pf_wire wire = pf_wire_over(run, SUM);
-    pf_put_u32(&wire, pf_encoded_sum(run + SUM, length - SUM));
+    struct pf_wire wire = pf_wire_over(data, SUM);
+    pf_put_u32(&wire, pf_encoded_sum(run, data + SUM));
 }
 
 static void close_run(struct pf_pack *pack)
 {
-    size_t length = pack->open.length;
-    if (pack->open.pages > 0)
-        pack->runs[pack->run_count++] = pf_encoded_to_run(pack->open);
-    if (pack->open.pages > 0 && pack->open.encoding == PF_ENCODING_XBZRLE)
-        put_sum(pack->out + pack->bytes - length, length);
+    const struct pf_encoded_run *open = &pack->open;
+    if (open->pages > 0)
+        pack->runs[pack->run_count++] = pf_encoded_to_run(*open);
+    if (open->pages > 0 && open->encoding == PF_ENCODING_XBZRLE)
+        put_sum(open, pack->out + pack->bytes - open->length);
     pack->open.pages = 0;
 }
 
@@ -235,7 +235,7 @@ static int end_piece(struct pf_pack *pack, struct pf_pack_piece *piece)
     if (task->result > 0 && (size_t)task->result + SUM < task->bytes) {
         memcpy(out + SUM, task->to, (size_t)task->result);
         piece->run.length = SUM + (uint32_t)task->result;
-        put_sum(out, piece->run.length);
+        put_sum(&piece->run, out);
         pf_count(&pack->encoder->counters->compressed_pages, piece->run.pages);
         pf_count(&pack->encoder->counters->compressed_bytes, piece->run.length);
     } else {
@@ -255,9 +255,28 @@ bool pf_pack_is_empty(const struct pf_pack *pack)
 
 /* ---- either ---------------------------------------------------------------------------------- */
 
+/* Pages that were claimed to be made shorter when that was still wanted. */
+static size_t add_plain(struct pf_pack *pack, unsigned region, uint64_t first, const char *addr,
+                        size_t pages)
+{
+    size_t fits = (pack->room - pack->bytes) / PAGE;
+    size_t n = pages < fits ? pages : fits;
+    struct pf_encoded_run run = {region, PF_ENCODING_PLAIN, (uint32_t)n, first,
+                                 (uint32_t)(n * PAGE)};
+    if (n == 0 || !pf_pack_takes_runs(pack))
+        return 0;
+    open_run(pack, run);
+    pf_snapshot(pack->out + pack->bytes, addr, n * PAGE);
+    extend_run(pack, run);
+    pack->before += n * PAGE;
+    return n;
+}
+
 int64_t pf_pack_add(struct pf_pack *pack, unsigned region, uint64_t first, const char *addr,
                     size_t pages, struct pf_why *why)
 {
+    if (pack->shorter == PF_SHORTER_NOT)
+        return (int64_t)add_plain(pack, region, first, addr, pages);
     if (pack->shorter == PF_SHORTER_XBZRLE)
         return (int64_t)add_differences(pack, region, first, addr, pages);
     return add_compressed(pack, region, first, addr, pages, why);

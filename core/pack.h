@@ -44,7 +44,7 @@ int pf_pack_init(struct pf_pack *pack, struct pf_encoder *encoder, size_t room,
                  void (*ready)(void *ctx), void *ctx);
 void pf_pack_free(struct pf_pack *pack);
 
-/* Begin a filling, while there is something to do to pages; `out` has `room` bytes. */
+/* Begin a filling, by what the encoder does to pages now; `out` has `room` bytes. */
 void pf_pack_begin(struct pf_pack *pack, uint8_t *out);
 
 /*

@@ -260,6 +260,10 @@ static int place_one(struct pf_placer *placer)
     if (error == -ECANCELED)
         return error; /* asked to stop, or the fault thread has ended and says why */
     if (error) {
+        if (error == -EPROTO && pf_applies(placer->arrival))
+            pf_why(&placer->worker.why, error,
+                   "a stage is spoilt: its pages are not what its header says, or can't be "
+                   "decompressed, so they were not used");
         fail(placer, error, "the pages of a stage could not be placed");
         return error;
     }

@@ -20,10 +20,16 @@ static unsigned base_shift(const struct pf_region *region)
     return region->page_shift - (unsigned)__builtin_ctz(PF_ENCODED_PAGE);
 }
 
-bool pf_round_packs(const struct pf_mover *mover)
+bool pf_route_packs(const struct pf_mover *mover)
 {
     struct pf_encoder *encoder = mover->round.packing.encoder;
     return encoder && pf_encoder_shorter(encoder) != PF_SHORTER_NOT;
+}
+
+bool pf_round_packs(const struct pf_mover *mover)
+{
+    const struct pf_round_packing *packing = &mover->round.packing;
+    return packing->count > 0 || packing->left > 0 || pf_route_packs(mover);
 }
 
 /* ---- filling --------------------------------------------------------------------------------- */
@@ -51,8 +57,10 @@ static int claim(struct pf_mover *mover, struct pf_pack *pack)
 {
     struct pf_round_packing *packing = &mover->round.packing;
     struct pf_route route;
-    if (atomic_load(&mover->round.halt) || !pf_route_find(mover, &route))
+    if (atomic_load(&mover->round.halt) || !pf_route_packs(mover) || !pf_route_find(mover, &route))
         return 2;
+    if (route.way != PF_WAY_NOTHING && route.way != PF_WAY_ZERO && route.way != PF_WAY_PACKED)
+        return 2; /* from this moment on they go as they are */
     size_t pages = pf_route_claim(mover, &route);
     unsigned shift = base_shift(mover->memory->regions[route.region].region);
     if (pages > 0 && route.way == PF_WAY_ZERO)

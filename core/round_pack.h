@@ -32,7 +32,9 @@ int pf_round_packing_open(struct pf_mover *mover, struct pf_encoder *encoder);
 /* After the encoder is closed. Harmless if it was not opened. */
 void pf_round_packing_close(struct pf_mover *mover);
 
-/* Whether this mover packs pages now. */
+/* Whether pages that are found now are to be packed; and whether there is anything to pack or send.
+ */
+bool pf_route_packs(const struct pf_mover *mover);
 bool pf_round_packs(const struct pf_mover *mover);
 
 /*

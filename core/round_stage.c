@@ -55,7 +55,7 @@ bool pf_route_find(struct pf_mover *mover, struct pf_route *route)
                                     pf_region_page_size(source->region), run.pages, &zero);
     if (zero)
         route_zeros(source, route);
-    else if (pf_round_packs(mover))
+    else if (pf_route_packs(mover))
         route->way = PF_WAY_PACKED;
     else
         route_data(mover, source, route);

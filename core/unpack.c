@@ -25,8 +25,9 @@ static bool take_sum(struct pf_encoded_run *run, const char **data)
     memcpy(bytes, *data, sizeof bytes);
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     *data += sizeof bytes;
+    bool right = pf_get_u32(&wire) == pf_encoded_sum(run, *data);
     run->length -= (uint32_t)sizeof bytes;
-    return pf_get_u32(&wire) == pf_encoded_sum(*data, run->length);
+    return right;
 }
 
 /* ---- differences ----------------------------------------------------------------------------- */

@@ -15,6 +15,13 @@ enum {
 
 static const uint64_t ms = 1000000;
 
+/* Bytes of pages, however many that were on the link. */
+static uint64_t pages_sent(const struct pf_source *source)
+{
+    const struct pf_counters *counters = &source->job->counters;
+    return pf_count_get(&counters->sent_bytes) + pf_count_get(&counters->saved_bytes);
+}
+
 /* Bytes of pages a second. 0: not known yet. */
 static double link_rate(struct pf_source *source)
 {
@@ -91,13 +98,37 @@ static int decide(struct pf_source *source, double link)
             : choice.compress == PF_COMPRESS_LZ4 ? "lz4"
                                                  : "no compression",
             choice.xbzrle ? " and XBZRLE" : ", no XBZRLE", choice.why);
+    struct pf_weighing *weighing = &source->weighing;
+    weighing->link = choice.compress != PF_COMPRESS_OFF ? link : 0;
+    weighing->since_ns = pf_now_ns();
+    weighing->counted = pages_sent(source);
     return pf_encoder_set(&source->encoder, choice.compress, choice.xbzrle, &source->session.why);
+}
+
+/* A sample has the CPU for itself, for a moment; all of the pages have to share it with the job. */
+static int watch(struct pf_source *source)
+{
+    struct pf_weighing *weighing = &source->weighing;
+    uint64_t took = pf_now_ns() - weighing->since_ns;
+    uint64_t bytes = pages_sent(source) - weighing->counted;
+    if (weighing->link <= 0 || took < 500 * ms || bytes < ENOUGH_BYTES)
+        return 0;
+    double rate = (double)bytes / (double)took * 1e9, link = weighing->link;
+    weighing->link = 0;
+    if (rate >= link)
+        return 0;
+    pf_info("--fewer-bytes auto: no compression any more, since it made %.0f MB/s of %.0f MB/s",
+            rate / 1e6, link / 1e6);
+    return pf_encoder_set(&source->encoder, PF_COMPRESS_OFF, atomic_load(&source->encoder.xbzrle),
+                          &source->session.why);
 }
 
 int pf_source_weigh(struct pf_source *source, bool over)
 {
-    if (!source->encoder.open || !atomic_load(&source->encoder.undecided))
+    if (!source->encoder.open)
         return 0;
+    if (!atomic_load(&source->encoder.undecided))
+        return watch(source);
     double link = link_rate(source);
     if (link > 0)
         return decide(source, link);

@@ -295,11 +295,10 @@ static void noise_is_unpacked_or_refused(void)
         uint32_t length = PF_ENCODED_SUM_BYTES + 1 + (uint32_t)next_random(&state) % 50;
         for (uint32_t i = PF_ENCODED_SUM_BYTES; i < length; i++)
             data[i] = (char)(next_random(&state) & (round % 2 ? 0x07 : 0xff));
-        uint32_t sum =
-            htole32(pf_encoded_sum(data + PF_ENCODED_SUM_BYTES, length - PF_ENCODED_SUM_BYTES));
-        memcpy(data, &sum, sizeof sum);
         struct pf_encoded_run run = {0, 1 + round % 3, 1 + (uint32_t)next_random(&state) % 20,
                                      next_random(&state) % PAGES, length};
+        uint32_t sum = htole32(pf_encoded_sum(&run, data + PF_ENCODED_SUM_BYTES));
+        memcpy(data, &sum, sizeof sum);
         int64_t taken = unpack(stand, run, data, length);
         CU_ASSERT(taken == length || taken == -EPROTO || taken == -ENOTSUP);
         stand->unpacker.status = 0;
