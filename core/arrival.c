@@ -109,10 +109,12 @@ static int probe_region(struct pf_arrival *arrival, const struct pf_region *regi
 
 static void note_thp(struct pf_arrival *arrival)
 {
-    bool may[PF_REGIONS_MAX] = {false};
-    pf_thp_note(arrival->regions, may);
-    for (unsigned i = 0; i < arrival->count; i++)
+    bool may[PF_REGIONS_MAX] = {false}, never[PF_REGIONS_MAX] = {false};
+    pf_thp_note(arrival->regions, may, never);
+    for (unsigned i = 0; i < arrival->count; i++) {
         arrival->list[i].thp = may[i];
+        arrival->list[i].thp_never = never[i];
+    }
 }
 
 int pf_arrival_probe(struct pf_arrival *arrival, struct pf_why *why)
@@ -177,6 +179,18 @@ static int empty_region(const struct pf_arriving *arriving, struct pf_why *why)
     return file ? pf_backing_empty_file(region, why) : 0;
 }
 
+/*
+ * What pre-copy writes to gets its memory then. Huge pages come at a fifth of the price, which is
+ * more than that of the copy; but all of such a page takes memory: only for a region that is
+ * nearly full.
+ */
+static bool wants_huge_pages(const struct pf_arriving *arriving)
+{
+    const struct pf_region *region = arriving->region;
+    return !pf_region_shared(region) && !pf_region_huge(region) && !arriving->thp_never &&
+           arriving->populated >= region->bytes - region->bytes / 16;
+}
+
 int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why)
 {
     int error = 0;
@@ -188,6 +202,9 @@ int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why)
         error = set_apart(arriving, why);
         if (!error)
             error = empty_region(arriving, why);
+        arriving->dense = !error && wants_huge_pages(arriving);
+        if (arriving->dense)
+            pf_thp_on(arriving->region);
     }
     return error;
 }
@@ -217,6 +234,9 @@ static int discard(struct pf_arriving *arriving, struct pf_run run, struct pf_wh
 
 static int discard_missing(struct pf_arriving *arriving, struct pf_why *why)
 {
+    /* The kernel must not make one of what is left and holes filled with zeros. */
+    if (arriving->dense)
+        pf_thp_off(arriving->region);
     struct pf_run run = pf_pageset_next(&arriving->missing, 0);
     while (run.pages > 0) {
         int error = discard(arriving, run, why);
@@ -273,7 +293,9 @@ void pf_arrival_disarm(struct pf_arrival *arrival)
         madvise(region->addr, region->bytes, MADV_DOFORK);
         if (arriving->thp)
             pf_thp_on(region);
-        arriving->apart = false;
+        else if (arriving->dense)
+            pf_thp_off(region);
+        arriving->apart = arriving->dense = false;
     }
 }
 

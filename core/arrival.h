@@ -35,7 +35,9 @@ struct pf_arriving {
     bool armed;                  /* registered with the userfaultfd */
     bool apart;                  /* nobody else's: no children, no transparent huge pages */
     bool thp;                    /* transparent huge pages are to be switched on again */
-    uint64_t populated;          /* the source's word how much of it has content: shared regions */
+    bool thp_never;              /* the program has advised against them */
+    bool dense;                  /* has them, on the contrary, for what comes by pre-copy */
+    uint64_t populated;          /* the source's word how much of it has content, about */
     /*
      * In place: the source writes into the region's file through a second mapping, `alias`, and
      * placing a page is mapping it by CONTINUE.

@@ -55,9 +55,10 @@ static int describe_region(struct pf_source *source, unsigned id)
 {
     const struct pf_region *region = &source->job->regions.list[id];
     struct pf_wire payload;
-    uint64_t populated = 0; /* decides what is pinned, and how shared regions are placed */
+    /* Decides what is pinned, how shared regions are placed, and which pages the rest gets. */
+    uint64_t populated = 0;
     int error = pf_region_check_file(region, &source->session.why);
-    if (!error && (pf_region_shared(region) || pins(&source->session)))
+    if (!error && (pf_region_shared(region) || pins(&source->session) || source->rounds.wanted))
         error = pf_populated_bytes(region, &populated, &source->session.why);
     source->populated += populated;
     if (!error)

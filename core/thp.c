@@ -5,20 +5,25 @@
 
 #include <sys/mman.h>
 
-void pf_thp_note(const struct pf_regions *regions, bool may[])
+static void note(const struct pf_region *region, const struct pf_mapping *mapping, bool *may,
+                 bool *never)
+{
+    if (region->foreign || pf_region_huge(region) ||
+        !pf_mapping_overlaps(mapping, region->addr, region->bytes))
+        return;
+    *may |= mapping->thp_on || (mapping->thp_eligible && !mapping->thp_off);
+    *never |= mapping->thp_off;
+}
+
+void pf_thp_note(const struct pf_regions *regions, bool may[], bool never[])
 {
     struct pf_mappings mappings;
     struct pf_mapping mapping;
     if (pf_mappings_open(&mappings))
         return;
     while (pf_mappings_next(&mappings, &mapping))
-        for (unsigned i = 0; i < regions->count; i++) {
-            const struct pf_region *region = &regions->list[i];
-            bool eligible = mapping.thp_on || (mapping.thp_eligible && !mapping.thp_off);
-            if (eligible && !region->foreign && !pf_region_huge(region) &&
-                pf_mapping_overlaps(&mapping, region->addr, region->bytes))
-                may[i] = true;
-        }
+        for (unsigned i = 0; i < regions->count; i++)
+            note(&regions->list[i], &mapping, &may[i], &never[i]);
     pf_mappings_close(&mappings);
 }
 

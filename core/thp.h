@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Transparent huge pages under a region, which are switched off where single base pages matter:
- * while pages arrive (giving back a part of one, or a page that is to come, would not free it) and
- * while writes are tracked (one write would make all of it dirty).
+ * while pages arrive one by one (giving back a part of one, or a page that is to come, would not
+ * free it) and while writes are tracked (one write would make all of it dirty). Pre-copy into a
+ * region that is nearly full gets them, up to the switch.
  */
 #ifndef PF_CORE_THP_H
 #define PF_CORE_THP_H
@@ -11,9 +12,10 @@
 
 /*
  * Which regions may have transparent huge pages: may[i] is set for those, by an advice or because
- * they are always on; the others are left as they are. Reads /proc/self/smaps.
+ * they are always on, and never[i] for those where they are advised against; the others are left as
+ * they are. Reads /proc/self/smaps.
  */
-void pf_thp_note(const struct pf_regions *regions, bool may[]);
+void pf_thp_note(const struct pf_regions *regions, bool may[], bool never[]);
 
 /* No new ones from here on; those that are there stay. */
 void pf_thp_off(const struct pf_region *region);

@@ -95,12 +95,12 @@ static int open_region(struct pf_tracker *tracker, struct pf_tracked *tracked, s
 static int open_regions(struct pf_tracker *tracker, struct pf_why *why)
 {
     const struct pf_regions *regions = tracker->attr.regions;
-    bool may[PF_REGIONS_MAX] = {false};
+    bool may[PF_REGIONS_MAX] = {false}, never[PF_REGIONS_MAX] = {false};
     int error = 0;
     tracker->list = calloc(regions->count ? regions->count : 1, sizeof *tracker->list);
     if (!tracker->list)
         return pf_why(why, -ENOMEM, "no memory for the region table");
-    pf_thp_note(regions, may);
+    pf_thp_note(regions, may, never);
     for (unsigned i = 0; i < regions->count && !error; i++) {
         struct pf_tracked *tracked = &tracker->list[i];
         *tracked = (struct pf_tracked){.region = &regions->list[i], .fd = -1};

@@ -7,6 +7,7 @@
 
 #include "core/backends.h"
 #include "core/faults.h"
+#include "core/thp.h"
 #include "tests/suite.h"
 
 #include <errno.h>
@@ -290,6 +291,56 @@ static void gate_keeps_apart(void)
     CU_ASSERT_EQUAL(gated.seen_inside, 0);
 }
 
+/* ---- huge pages for what comes by pre-copy --------------------------------------------------- */
+
+static bool has_huge_pages(const struct stand *stand)
+{
+    bool may[PF_REGIONS_MAX] = {false}, never[PF_REGIONS_MAX] = {false};
+    pf_thp_note(&stand->regions, may, never);
+    return may[0];
+}
+
+/* From the beginning of pre-copy to the switch, if so many pages have content at the source. */
+static bool prepared_with_huge_pages(struct stand *stand, size_t populated)
+{
+    struct pf_why why = {""};
+    CU_ASSERT_EQUAL_FATAL(pf_arrival_probe(&stand->arrival, &why), 0);
+    bool before = has_huge_pages(stand);
+    stand->arrival.list[0].populated = populated * PAGE;
+    CU_ASSERT_EQUAL_FATAL(pf_arrival_prepare(&stand->arrival, &why), 0);
+    bool during = has_huge_pages(stand);
+    memset(stand->region->addr, 1, PAGES * PAGE);
+    CU_ASSERT_TRUE(pf_arrival_expect(&stand->arrival, 0, (struct pf_run){3, 2}));
+    arm(stand);
+    CU_ASSERT_FALSE(has_huge_pages(stand));
+    CU_ASSERT_EQUAL(stand->region->addr[2 * PAGE], 1);
+    pf_arrival_disarm(&stand->arrival);
+    CU_ASSERT_EQUAL(has_huge_pages(stand), before);
+    CU_ASSERT_EQUAL(stand->region->addr[3 * PAGE], 0);
+    return during;
+}
+
+static void nearly_full_regions_get_huge_pages(void)
+{
+    static const struct {
+        size_t populated;
+        int advice;
+        bool huge;
+    } cases[] = {
+        {PAGES, MADV_NORMAL, true},      {PAGES - 4, MADV_NORMAL, true},
+        {PAGES - 5, MADV_NORMAL, false}, {0, MADV_NORMAL, false},
+        {PAGES, MADV_NOHUGEPAGE, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct stand *stand = set_up();
+        if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+            printf("skipped: a kernel without transparent huge pages ... ");
+        else if (madvise(stand->region->addr, PAGES * PAGE, cases[i].advice) == 0)
+            CU_ASSERT_EQUAL(prepared_with_huge_pages(stand, cases[i].populated), cases[i].huge);
+        take_down(stand);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
@@ -302,6 +353,7 @@ int main(int argc, char **argv)
         {"states_are_exchanged", states_are_exchanged},
         {"given_back_pages_stay_zero", given_back_pages_stay_zero},
         {"gate_keeps_apart", gate_keeps_apart},
+        {"nearly_full_regions_get_huge_pages", nearly_full_regions_get_huge_pages},
         {NULL, NULL},
     };
     struct pf_uffd uffd;

@@ -144,8 +144,8 @@ static void reading_is_not_writing(void)
 
 static bool advised(const struct stand *stand)
 {
-    bool may[PF_REGIONS_MAX] = {false};
-    pf_thp_note(&stand->regions, may);
+    bool may[PF_REGIONS_MAX] = {false}, never[PF_REGIONS_MAX] = {false};
+    pf_thp_note(&stand->regions, may, never);
     return may[0];
 }
 
