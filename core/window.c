@@ -45,17 +45,20 @@ static int take_open(struct pf_window *window, struct pf_session *session,
     return 0;
 }
 
-/* Which window of a region a message is about; NULL if it can't be about any. */
+/*
+ * Which window of a region a message is about; NULL if it can't be about any. A short region is one
+ * chunk: what was asked for is an answer.
+ */
 static struct pf_window *addressed(struct pf_region_windows *windows,
                                    const struct pf_region *region, uint64_t first, uint64_t pages)
 {
     size_t each = pf_region_chunk_pages(region);
-    if (first == 0 && pages == pf_region_pages(region))
-        return &windows->whole;
-    if (first % each != 0 || first / each >= pf_region_chunks(region) ||
-        pages != pf_region_chunk(region, first / each).pages)
-        return NULL;
-    return &windows->chunks[first / each];
+    size_t chunk = first / each;
+    if (first % each == 0 && chunk < pf_region_chunks(region) &&
+        pages == pf_region_chunk(region, chunk).pages &&
+        atomic_load(&windows->chunks[chunk].state) == PF_WINDOW_ASKED)
+        return &windows->chunks[chunk];
+    return first == 0 && pages == pf_region_pages(region) ? &windows->whole : NULL;
 }
 
 int pf_windows_take(struct pf_windows *windows, const struct pf_regions *regions,
