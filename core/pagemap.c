@@ -15,13 +15,14 @@ int pf_pagemap_open(struct pf_why *why)
     return fd;
 }
 
-static void add_range(const struct pf_region *region, struct pf_pageset *set,
-                      const struct pf_scan_range *range)
+static size_t add_range(const struct pf_region *region, struct pf_pageset *set,
+                        const struct pf_scan_range *range)
 {
     uint64_t base = (uintptr_t)region->addr;
     size_t first = (size_t)(range->start - base) >> region->page_shift;
     size_t last = (size_t)(range->end - 1 - base) >> region->page_shift;
     pf_pageset_add_run(set, (struct pf_run){first, last - first + 1});
+    return last - first + 1;
 }
 
 int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
@@ -45,8 +46,11 @@ int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
         int found = ioctl(fd, PF_SCAN_IOCTL, &request);
         if (found < 0)
             return -errno;
+        size_t pages = 0;
         for (int i = 0; i < found; i++)
-            add_range(region, set, &ranges[i]);
+            pages += add_range(region, set, &ranges[i]);
+        if (query->found)
+            *query->found += pages;
         if (request.walk_end <= request.start)
             return -EIO;
         request.start = request.walk_end;

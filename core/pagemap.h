@@ -26,6 +26,7 @@ enum { PF_SCAN_PROTECT = 1 << 0, PF_SCAN_CHECK = 1 << 1 };
  * are taken for their opposite. */
 struct pf_scan_query {
     uint64_t flags, inverted, all, any;
+    size_t *found; /* the pages that were found are added to it; may be NULL */
 };
 
 /* What the ioctl reads and writes: struct pm_scan_arg and struct page_region of <linux/fs.h>. */

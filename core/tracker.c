@@ -56,7 +56,7 @@ static int make_sets(struct pf_tracked *tracked)
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
         if (pf_pageset_init(sets[i], pf_region_pages(tracked->region)))
             return -ENOMEM;
-    return 0;
+    return pf_pageset_init(&tracked->full, pf_region_chunks(tracked->region));
 }
 
 /*
@@ -153,6 +153,7 @@ static void close_region(struct pf_tracker *tracker, struct pf_tracked *tracked)
     pf_pageset_free(&tracked->due);
     pf_pageset_free(&tracked->given_back);
     pf_pageset_free(&tracked->had);
+    pf_pageset_free(&tracked->full);
     pf_pageset_free(&tracked->scratch);
 }
 

@@ -29,6 +29,7 @@ struct pf_tracked {
      * is dirty each time. In huge pages, where neither can be told, all that was.
      */
     struct pf_pageset given_back, had;
+    struct pf_pageset full;    /* chunks that had no hole when they were collected last */
     struct pf_pageset scratch; /* empty between looks */
     int fd;                    /* of the region's file on tmpfs, for finding data; else -1 */
     bool registered;           /* with the userfaultfd; never if the region is sent late */

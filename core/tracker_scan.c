@@ -9,31 +9,70 @@
 
 /* Not the shared zero page: it takes a write to make another page of it. */
 static int find_written(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                        uint64_t flags, struct pf_pageset *found)
+                        uint64_t flags, struct pf_pageset *written, size_t *found)
 {
-    const struct pf_scan_query written = {
+    const struct pf_scan_query query = {
         .flags = flags,
         .inverted = PF_SCAN_PFNZERO,
         .all = PF_SCAN_WRITTEN | PF_SCAN_PFNZERO,
         .any = PF_SCAN_PRESENT | PF_SCAN_SWAPPED,
+        .found = found,
     };
-    return pf_pagemap_scan(tracker->pagemap_fd, tracker->list[region].region, run, &written, found);
+    return pf_pagemap_scan(tracker->pagemap_fd, tracker->list[region].region, run, &query, written);
+}
+
+/* The chunk that a run is all of; false if it is of none. */
+static bool is_chunk(const struct pf_tracked *tracked, struct pf_run run, size_t *chunk)
+{
+    *chunk = run.first / pf_region_chunk_pages(tracked->region);
+    struct pf_run whole = pf_region_chunk(tracked->region, *chunk);
+    return whole.first == run.first && whole.pages == run.pages;
+}
+
+/* Private memory gets no hole unless the job gives some back. */
+static bool may_be_full(struct pf_tracked *tracked, struct pf_run run)
+{
+    return !pf_region_shared(tracked->region) && !pf_region_huge(tracked->region) &&
+           pf_pageset_next_within(&tracked->given_back, run, 1).pages == 0;
+}
+
+/*
+ * Asked for nothing else, the kernel takes half the time. But to it a hole is not watched either,
+ * so this is for memory that has none.
+ */
+static int take_full(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                     struct pf_pageset *dirty)
+{
+    static const struct pf_scan_query written = {
+        .flags = PF_SCAN_CHECK | PF_SCAN_PROTECT,
+        .all = PF_SCAN_WRITTEN,
+    };
+    return pf_pagemap_scan(tracker->pagemap_fd, tracker->list[region].region, run, &written, dirty);
 }
 
 static int look_for_written(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                             struct pf_pageset *found)
 {
-    return find_written(tracker, region, run, PF_SCAN_CHECK, found);
+    return find_written(tracker, region, run, PF_SCAN_CHECK, found, NULL);
 }
 
 static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                 struct pf_pageset *dirty)
 {
     enum { PMD_SHIFT = 21 };
+    struct pf_tracked *tracked = &tracker->list[region];
+    size_t chunk;
+    size_t found = 0;
     /* When it is to protect, the ioctl passes over pages of 1 GiB in kernels before mid-2026. */
-    if (tracker->list[region].region->page_shift > PMD_SHIFT)
+    if (tracked->region->page_shift > PMD_SHIFT)
         return pf_tracker_take_by(tracker, region, run, dirty, look_for_written);
-    return find_written(tracker, region, run, PF_SCAN_CHECK | PF_SCAN_PROTECT, dirty);
+    bool whole = is_chunk(tracked, run, &chunk) && may_be_full(tracked, run);
+    if (whole && pf_pageset_has(&tracked->full, chunk))
+        return take_full(tracker, region, run, dirty);
+    int error = find_written(tracker, region, run, PF_SCAN_CHECK | PF_SCAN_PROTECT, dirty, &found);
+    if (!error && whole && found == run.pages)
+        pf_pageset_add(&tracked->full, chunk);
+    return error;
 }
 
 static const struct pf_scan_query nothing = {
