@@ -7,10 +7,9 @@
  */
 #include "core/job.h"
 #include "tests/e2e/rules.h"
+#include "tests/huge.h"
 
-#include <linux/mman.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum {
@@ -197,24 +196,13 @@ static void rail_of_shared_memory_is_cut(void)
     sweep(&(struct plan){1, false, "cut", &shared, options, 1, false});
 }
 
-static bool has_huge_pages(void)
-{
-    size_t bytes = 2 * (size_t)LARGE_PAGES * RIG_PAGE;
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 21 << MAP_HUGE_SHIFT, -1, 0);
-    if (memory == MAP_FAILED) {
-        printf("not shown: no %zu MiB of free huge pages ... ", bytes >> 20);
-        return false;
-    }
-    munmap(memory, bytes);
-    return true;
-}
-
 /* A page of which some parts were on the broken rail is sent by another from the beginning. */
 static void rail_of_large_pages_is_cut(void)
 {
-    if (!has_huge_pages())
+    if (!huge_2m(2 * LARGE_PAGES / 512)) {
+        printf("skipped: no huge pages to be had ... ");
         return;
+    }
     sweep(&(struct plan){1, true, "cut", &large, in_parts, 5, false});
     sweep(&(struct plan){1, false, "cut", &large_shared, in_parts, 5, false});
 }
