@@ -313,6 +313,9 @@ static int open_rounds(struct pf_source *source)
         .ctx = source,
     };
     rounds->windows_open = true;
+    /* Until it has been looked at, all of it is. */
+    pf_count_set(&source->job->counters.remaining_bytes,
+                 pf_count_get(&source->job->counters.total_bytes));
     pf_pacing_begin(&rounds->pacing, source->job);
     for (unsigned i = 0; i < source->memory.count; i++)
         source->memory.regions[i].late =

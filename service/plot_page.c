@@ -72,7 +72,7 @@ static void describe(const struct pf_record *record, char *out, size_t size)
         pf_page_show_time((double)record->downtime_us, time, sizeof time);
         snprintf(downtime, sizeof downtime, ", the job was stopped for %s", time);
     }
-    snprintf(out, size, "%s%s received%s%s%s", rounds, bytes, rounds[0] ? " after them," : "",
+    snprintf(out, size, "%s%s %s%s%s", rounds, bytes, rounds[0] ? "after them, all" : "received",
              total, downtime);
 }
 

@@ -248,10 +248,10 @@ void pf_progress_show(struct pf_progress_view *view, const struct pf_record *rec
 {
     char line[LINE_MAX_BYTES];
     struct pf_record shown = *record;
-    if (is_state(record, "precopy"))
-        view->record_ns = 0; /* what is left falls and rises there */
-    else
+    if (is_state(record, "postcopy"))
         estimate_rate(view, record);
+    else
+        view->record_ns = 0; /* what is left falls and rises there */
     if (shown.bytes_per_second < 0)
         shown.bytes_per_second = view->rate;
     if (!view->terminal) {
