@@ -41,7 +41,8 @@ static uint64_t step_of(uint64_t latest, uint64_t piece, uint64_t pieces)
     return latest - (latest + pieces - piece) % pieces;
 }
 
-static void write_piece(struct memory *memory)
+/* While pages of it are being sent: pre-copy sees to it that they are sent again. */
+__attribute__((no_sanitize_thread)) static void write_piece(struct memory *memory)
 {
     memory->step++;
     size_t first = memory->pieces ? memory->step % memory->pieces * PIECE : 0;
@@ -130,8 +131,10 @@ static int writer(struct rig_side *side)
     if (!memory.words || ferry_job_state(side->job, &memory.step, sizeof memory.step) < 0)
         return 96;
     int how = rig_start(side);
-    if (how < 0)
+    if (how < 0) {
+        rig_close(side);
         return 3;
+    }
     if (how == FERRY_FRESH && run_at_source(side, play, &memory) == FERRY_MOVED) {
         call(play->moved, side);
         return rig_close(side);
