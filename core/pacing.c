@@ -78,7 +78,9 @@ enum pf_pace_next pf_pacing_first(const struct pf_pacing *pacing)
 enum pf_pace_next pf_pacing_round(struct pf_pacing *pacing, struct pf_pace_round *round)
 {
     struct pf_pace_limits limits = limits_of(pacing, pacing->job);
-    round->pause_ns = pf_throttle_pause_ns(&pacing->throttle);
+    uint64_t pause_ns = pf_throttle_pause_ns(&pacing->throttle);
+    if (round->pause_ns > pause_ns)
+        round->pause_ns = pause_ns;
     struct pf_pace_verdict verdict = pf_pace_round(&pacing->pace, &limits, round);
     slow_down(pacing, pacing->pace.throttle);
     tell(pacing);

@@ -26,7 +26,8 @@ void pf_pacing_begin(struct pf_pacing *pacing, struct ferry_job *job);
 enum pf_pace_next pf_pacing_first(const struct pf_pacing *pacing);
 
 /*
- * A round and the collect behind it have ended; pause_ns is filled in here. Says what comes next,
+ * A round and the collect behind it have ended. Of pause_ns the caller says how much matters at
+ * most; here it is cut to what the job's safe points tell. Says what comes next,
  * slows the job down if that is called for, and sets the counters.
  */
 enum pf_pace_next pf_pacing_round(struct pf_pacing *pacing, struct pf_pace_round *round);

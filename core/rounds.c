@@ -8,6 +8,9 @@
 /* So much is collected at once: the job may wait for the memory map meanwhile. */
 enum { COLLECT_BYTES = 64 << 20 };
 
+/* While the job is on its way to the pause: how soon it is looked what it has written. */
+enum { KEEP_UP_FIRST_MS = 2, KEEP_UP_MS = 10, KEEP_UP_PART = 4 };
+
 /* ---- collecting ------------------------------------------------------------------------------ */
 
 static int collect_region(struct pf_source *source, unsigned id)
@@ -53,7 +56,7 @@ static int collect_running(struct pf_source *source)
     int error = pf_source_pause(source);
     if (!error)
         error = collect_all(source);
-    pf_job_unpause(source->job);
+    pf_source_unpause(source);
     return error;
 }
 
@@ -65,18 +68,18 @@ static void wake_movers(struct pf_source *source)
         pf_worker_nudge(&source->movers[i].worker);
 }
 
-static void begin_round(struct pf_source *source, bool collected)
+static void begin_pass(struct pf_source *source, bool collected)
 {
-    source->rounds.number++;
+    source->rounds.passes++;
     if (source->encoder.open)
-        pf_encoder_round(&source->encoder, source->rounds.number);
+        pf_encoder_round(&source->encoder, source->rounds.passes);
     pf_count_set(&source->job->counters.round, source->rounds.number);
     atomic_fetch_add(&source->memory.returns, 1); /* each rail begins with its own stripes again */
     for (unsigned i = 0; i < source->session.rail_count; i++) {
         struct pf_round_sender *round = &source->movers[i].round;
         atomic_store(&round->collected, collected);
         atomic_store(&round->halt, false);
-        atomic_store(&round->wanted, source->rounds.number);
+        atomic_store(&round->wanted, source->rounds.passes);
     }
     wake_movers(source);
 }
@@ -91,22 +94,26 @@ static void end_collecting(struct pf_source *source)
 static bool all_sent(struct pf_source *source)
 {
     for (unsigned i = 0; i < source->session.rail_count; i++)
-        if (atomic_load(&source->movers[i].round.done) != source->rounds.number)
+        if (atomic_load(&source->movers[i].round.done) != source->rounds.passes)
             return false;
     return true;
 }
 
-/* The user's word: what has not been taken yet is left to post-copy. */
-static void heed_switch(struct pf_source *source)
+/*
+ * What has not been taken yet is left to post-copy, by the user's word; or to the last round, since
+ * the job stands.
+ */
+static void heed_end(struct pf_source *source)
 {
-    if (!atomic_load(&source->job->switch_now) || source->rounds.finish)
+    bool switched = atomic_load(&source->job->switch_now) && !source->rounds.finish;
+    if (!switched && !(source->rounds.keeping_up && pf_source_paused(source)))
         return;
     for (unsigned i = 0; i < source->session.rail_count; i++)
         atomic_store(&source->movers[i].round.halt, true);
     wake_movers(source);
 }
 
-static int attend(struct pf_source *source)
+static int attend(struct pf_source *source, unsigned most_ms)
 {
     struct pf_session *session = &source->session;
     struct pf_message message;
@@ -118,7 +125,7 @@ static int attend(struct pf_source *source)
         got = pf_windows_take(&source->rounds.windows, &source->job->regions, session, &message);
         wake_movers(source);
     } else if (got == 0) {
-        got = pf_session_step(session);
+        got = pf_session_step_within(session, most_ms);
     }
     return got ? got : pf_windows_ask(&source->rounds.windows, &source->memory, session);
 }
@@ -138,8 +145,8 @@ static void tell_progress(struct pf_source *source)
 static int wait_sent(struct pf_source *source)
 {
     while (!all_sent(source) || source->rounds.windows.asked > 0) {
-        heed_switch(source);
-        int error = attend(source);
+        heed_end(source);
+        int error = attend(source, source->session.options->progress_ms);
         if (!error)
             error = pf_source_weigh(source, false);
         if (error)
@@ -207,12 +214,15 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
                                uint64_t took_ns, uint64_t collected_before)
 {
     struct pf_rounds *rounds = &source->rounds;
+    uint64_t sent = pf_count_get(&source->job->counters.sent_bytes) - measured->sent;
+    bool keeps_up = !pf_tracker_needs_pause(rounds->tracker);
     struct pf_pace_round round = {
         .number = rounds->number,
         .duration_ns = took_ns,
         .held_ns = held_ns(source) - measured->held_ns,
-        .sent_bytes = pf_count_get(&source->job->counters.sent_bytes) - measured->sent +
-                      pf_count_get(&source->job->counters.saved_bytes) - measured->saved,
+        .sent_bytes = sent,
+        .page_bytes = sent + pf_count_get(&source->job->counters.saved_bytes) - measured->saved,
+        .pause_ns = keeps_up ? 2ull * KEEP_UP_MS * 1000000 : UINT64_MAX,
         .left_bytes = pf_source_memory_unsent(&source->memory),
         .dirtied_ns = rounds->collected_ns - collected_before,
         .fixed_ns = rounds->collect_ns,
@@ -227,7 +237,7 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
 /* The first one: pages leave while others are still being found and put under watch. */
 static int first_round(struct pf_source *source)
 {
-    begin_round(source, false);
+    begin_pass(source, false);
     int error = collect_running(source);
     end_collecting(source);
     if (!error)
@@ -237,7 +247,7 @@ static int first_round(struct pf_source *source)
 
 static int later_round(struct pf_source *source)
 {
-    begin_round(source, true);
+    begin_pass(source, true);
     return wait_sent(source);
 }
 
@@ -247,9 +257,10 @@ static int make_rounds(struct pf_source *source)
     enum pf_pace_next next = pf_pacing_first(&rounds->pacing);
     while (next == PF_PACE_ROUND) {
         struct measured measured = begin_measuring(source);
-        uint64_t collected_before = rounds->number == 0 ? measured.began_ns : rounds->collected_ns;
-        int error = rounds->number == 0 ? first_round(source) : later_round(source);
-        if (rounds->number == 1) {
+        bool first = rounds->number++ == 0;
+        uint64_t collected_before = first ? measured.began_ns : rounds->collected_ns;
+        int error = first ? first_round(source) : later_round(source);
+        if (first) {
             measured.dirty = pf_count_get(&source->job->counters.sent_bytes) +
                              pf_count_get(&source->job->counters.saved_bytes);
             measured.collect_ns = rounds->collect_ns;
@@ -263,6 +274,52 @@ static int make_rounds(struct pf_source *source)
     }
     rounds->finish = next == PF_PACE_FINISH;
     pf_pacing_end(&rounds->pacing); /* the sooner it comes to a safe point */
+    return 0;
+}
+
+/* ---- on the way to the pause ----------------------------------------------------------------- */
+
+static int wait_paused(struct pf_source *source, unsigned ms)
+{
+    uint64_t until_ns = pf_now_ns() + ms * 1000000ull;
+    int error = 0;
+    while (!error && !pf_source_paused(source) && pf_now_ns() < until_ns)
+        error = attend(source, ms);
+    return error;
+}
+
+/* Looking for dirty pages is not to take more than a part of the time. */
+static unsigned between_ms(const struct pf_source *source)
+{
+    uint64_t ms = source->rounds.collect_ns / 1000000 * KEEP_UP_PART;
+    return ms > KEEP_UP_MS ? (unsigned)ms : KEEP_UP_MS;
+}
+
+/*
+ * The job may take its time to come to a safe point, and writes on. What it writes is sent
+ * meanwhile, all in what counts as one round, so that next to nothing is left when it stands.
+ */
+static int keep_up(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    pf_source_ask_pause(source);
+    int error = wait_paused(source, KEEP_UP_FIRST_MS);
+    if (error || pf_source_paused(source))
+        return error;
+    struct measured measured = begin_measuring(source);
+    rounds->keeping_up = true;
+    rounds->number++;
+    while (!error && !pf_source_paused(source)) {
+        error = later_round(source);
+        if (!error)
+            error = wait_paused(source, between_ms(source));
+        if (!error && !pf_source_paused(source))
+            error = collect_all(source);
+    }
+    rounds->keeping_up = false;
+    if (error)
+        return error;
+    log_round(source, &measured, pf_now_ns() - measured.began_ns, false);
     return 0;
 }
 
@@ -337,6 +394,8 @@ int pf_rounds_run(struct pf_source *source)
         error = pf_source_start_threads(source);
     if (!error)
         error = make_rounds(source);
+    if (!error && source->rounds.finish && !pf_tracker_needs_pause(source->rounds.tracker))
+        error = keep_up(source);
     if (!error && !source->rounds.finish)
         error = close_windows(source);
     return error;
@@ -359,6 +418,7 @@ static int send_rest(struct pf_source *source)
     pf_windows_look(&rounds->windows);
     for (unsigned i = 0; i < source->session.rail_count; i++)
         atomic_store(&source->movers[i].round.paused, true);
+    rounds->number++;
     int error = later_round(source);
     uint64_t took_ns = pf_now_ns() - measured.began_ns;
     pf_count_set(&source->job->counters.rest_us, took_ns / 1000);

@@ -19,7 +19,9 @@ struct pf_rounds {
     struct pf_windows windows;
     struct pf_tracker *tracker;
     struct pf_pacing pacing;
-    unsigned number;       /* of the latest round */
+    unsigned number;       /* of the latest round, */
+    unsigned passes;       /* and how often the movers were sent off: more than once in a round */
+    bool keeping_up;       /* the job is asked to pause, and they are still at it */
     uint64_t collected_ns; /* when the latest collect began */
     uint64_t collect_ns;   /* how long it took */
 };

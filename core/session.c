@@ -269,7 +269,7 @@ static void swallow_wakes(struct pf_session *session)
     (void)got;
 }
 
-int pf_session_step(struct pf_session *session)
+int pf_session_step_within(struct pf_session *session, unsigned most_ms)
 {
     int events = drive_lanes(session);
     if (events < 0)
@@ -284,11 +284,15 @@ int pf_session_step(struct pf_session *session)
     if (events > 0) {
         pf_busy(&session->idle);
     } else if (pf_list_empty(&session->channel.arrived)) {
-        unsigned nap = session->options->progress_ms;
-        pf_idle(&session->idle, (int)(nap < PING_EVERY_MS ? nap : PING_EVERY_MS));
+        pf_idle(&session->idle, (int)(most_ms < PING_EVERY_MS ? most_ms : PING_EVERY_MS));
         swallow_wakes(session);
     }
     return 0;
+}
+
+int pf_session_step(struct pf_session *session)
+{
+    return pf_session_step_within(session, session->options->progress_ms);
 }
 
 /* ---- talking --------------------------------------------------------------------------------- */

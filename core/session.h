@@ -92,6 +92,9 @@ void pf_session_keep_lanes(struct pf_session *session);
  */
 int pf_session_step(struct pf_session *session);
 
+/* The same, waiting for at most so many milliseconds. */
+int pf_session_step_within(struct pf_session *session, unsigned most_ms);
+
 /* What has failed so far, a thread or a connection: 0 or -errno, and session->why. */
 int pf_session_failure(struct pf_session *session);
 

@@ -37,9 +37,10 @@ struct pf_source {
     unsigned stages, rails_accepted, trays;
     uint64_t stage_size, tray_size;
     uint64_t populated; /* bytes of the regions that have content, about: what may be pinned */
-    uint64_t began_ns, paused_ns;
-    bool run_sent; /* from here on the job never goes on at this side */
-    bool complete; /* the destination has all of it */
+    uint64_t began_ns;
+    uint64_t asked_ns, paused_ns; /* when the job was to stand still, and did; 0: not yet */
+    bool run_sent;                /* from here on the job never goes on at this side */
+    bool complete;                /* the destination has all of it */
 };
 
 /* Open the device and connect the control lane. */
@@ -65,8 +66,11 @@ int pf_source_open_memory(struct pf_source *source);
 /* The engine's threads take the urgent lane and the rails over; pages leave in rounds only. */
 int pf_source_start_threads(struct pf_source *source);
 
-/* Wait for the job to stand at a safe point. */
+/* Ask for the job to stand at a safe point; does it? Wait until it does; let it run again. */
+void pf_source_ask_pause(struct pf_source *source);
+bool pf_source_paused(struct pf_source *source);
 int pf_source_pause(struct pf_source *source);
+void pf_source_unpause(struct pf_source *source);
 
 /* The job stands: find what is to follow it. */
 int pf_source_scan(struct pf_source *source);

@@ -12,11 +12,31 @@ static uint64_t since_us(uint64_t then)
     return (pf_now_ns() - then) / 1000;
 }
 
+void pf_source_ask_pause(struct pf_source *source)
+{
+    if (source->asked_ns > 0)
+        return;
+    source->asked_ns = pf_now_ns();
+    pf_job_want_pause(source->job);
+}
+
+bool pf_source_paused(struct pf_source *source)
+{
+    if (source->paused_ns == 0 && pf_job_paused(source->job))
+        source->paused_ns = pf_now_ns();
+    return source->paused_ns > 0;
+}
+
+void pf_source_unpause(struct pf_source *source)
+{
+    source->asked_ns = source->paused_ns = 0;
+    pf_job_unpause(source->job);
+}
+
 int pf_source_pause(struct pf_source *source)
 {
-    uint64_t asked_ns = pf_now_ns();
-    pf_job_want_pause(source->job);
-    while (!pf_job_paused(source->job)) {
+    pf_source_ask_pause(source);
+    while (!pf_source_paused(source)) {
         struct pf_message message;
         int got = pf_session_poll(&source->session, &message);
         if (got > 0)
@@ -26,8 +46,7 @@ int pf_source_pause(struct pf_source *source)
         if (error)
             return error;
     }
-    source->paused_ns = pf_now_ns();
-    pf_count_set(&source->job->counters.pause_us, since_us(asked_ns));
+    pf_count_set(&source->job->counters.pause_us, (source->paused_ns - source->asked_ns) / 1000);
     return 0;
 }
 
