@@ -19,5 +19,6 @@ extern const struct pf_test rules_refusals[];
 extern const struct pf_test rules_release[];
 extern const struct pf_test rules_memory[];
 extern const struct pf_test rules_steer[];
+extern const struct pf_test rules_unseen[];
 
 #endif
