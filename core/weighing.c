@@ -93,7 +93,7 @@ static int decide(struct pf_source *source, double link)
         if (!(source->peer_squeezes & 1u << how))
             facts.speed[how] = 0;
     pf_economy_choose(&facts, &choice);
-    pf_info("--fewer-bytes auto: %s%s, since %s",
+    pf_warn("--fewer-bytes auto: %s%s, since %s",
             choice.compress == PF_COMPRESS_ZSTD  ? "zstd"
             : choice.compress == PF_COMPRESS_LZ4 ? "lz4"
                                                  : "no compression",
@@ -117,7 +117,7 @@ static int watch(struct pf_source *source)
     weighing->link = 0;
     if (rate >= link)
         return 0;
-    pf_info("--fewer-bytes auto: no compression any more, since it made %.0f MB/s of %.0f MB/s",
+    pf_warn("--fewer-bytes auto: no compression any more, since it made %.0f MB/s of %.0f MB/s",
             rate / 1e6, link / 1e6);
     return pf_encoder_set(&source->encoder, PF_COMPRESS_OFF, atomic_load(&source->encoder.xbzrle),
                           &source->session.why);
@@ -134,7 +134,7 @@ int pf_source_weigh(struct pf_source *source, bool over)
         return decide(source, link);
     if (!over)
         return 0;
-    pf_info(
+    pf_warn(
         "--fewer-bytes auto: pages go as they are, since all were sent before the link could be "
         "measured");
     return pf_encoder_set(&source->encoder, PF_COMPRESS_OFF, false, &source->session.why);

@@ -202,6 +202,18 @@ static void in_a_hybrid(void)
         move(&run, options, &plain);
 }
 
+/* What it decides is the machine's matter; that it says so, and that the job arrives, is not. */
+static void as_the_link_suggests(void)
+{
+    static const char *const options[] = {"mode",        "precopy", "bandwidth",  "4M",
+                                          "downtime",    "1",       "max-rounds", "1",
+                                          "fewer-bytes", "auto",    NULL};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &plain, .source_options = options});
+    rig_assert_moved(&run, 0);
+    CU_ASSERT(rig_mentions(&run.source, "--fewer-bytes auto: "));
+}
+
 /* ---- changes, and what is wrong -------------------------------------------------------------- */
 
 static void change_the_cache(struct rig_side *side)
@@ -256,6 +268,7 @@ int main(int argc, char **argv)
         {"compressed_by_lz4", compressed_by_lz4},
         {"first_compressed_then_as_differences", first_compressed_then_as_differences},
         {"in_a_hybrid", in_a_hybrid},
+        {"as_the_link_suggests", as_the_link_suggests},
         {"the_cache_changes_its_size", the_cache_changes_its_size},
         {"spoilt_pages_are_not_used", spoilt_pages_are_not_used},
         {NULL, NULL},

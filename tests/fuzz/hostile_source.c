@@ -3,6 +3,7 @@
  * hostile_source URI [TESTNAME]: what a destination makes of a source that breaks the protocol: one
  * clear line, and it waits for another (or ends with its own status once the job runs there).
  */
+#include "core/encoding.h"
 #include "tests/fuzz/attack.h"
 
 #include <errno.h>
@@ -282,6 +283,40 @@ FILL(part_of_a_small_page, run.in_parts = true, (void)imm)
 FILL(part_of_no_page, (run.in_parts = true, run.first = PEER_PAGES), (void)imm)
 FILL(part_without_a_page, run.part = 1, (void)imm)
 
+/* Before the switch: zeros where encoded pages should be. */
+#define ENCODED(name, ...)                                                                         \
+    static void name(struct peer *peer)                                                            \
+    {                                                                                              \
+        fill(peer, pf_encoded_to_run((struct pf_encoded_run){__VA_ARGS__}), good_imm);             \
+    }
+
+ENCODED(encoded_in_no_region, .region = 7, .encoding = PF_ENCODING_ZEROS, .pages = 1)
+ENCODED(encoded_beyond, .encoding = PF_ENCODING_ZEROS, .pages = 2, .first = PEER_PAGES - 1)
+ENCODED(encoded_around, .encoding = PF_ENCODING_ZEROS, .pages = 2, .first = (1ull << 40) - 1)
+ENCODED(encoded_empty, .encoding = PF_ENCODING_ZEROS)
+ENCODED(encoded_otherwise, .encoding = 9, .pages = 1, .length = 100)
+ENCODED(encoded_past_the_stage, .encoding = PF_ENCODING_PLAIN, .pages = 8, .length = 8 * RIG_PAGE)
+ENCODED(encoded_shorter, .encoding = PF_ENCODING_PLAIN, .pages = 1, .length = RIG_PAGE - 1)
+ENCODED(spoilt_difference, .encoding = PF_ENCODING_XBZRLE, .pages = 1, .length = 100)
+ENCODED(spoilt_frame, .encoding = PF_ENCODING_ZSTD, .pages = 1, .length = 100)
+ENCODED(spoilt_block, .encoding = PF_ENCODING_LZ4, .pages = 1, .length = 100)
+
+/* Its sum is right, and then it says nothing that could be applied. */
+static void summed_difference(struct peer *peer)
+{
+    struct pf_encoded_run run = {.encoding = PF_ENCODING_XBZRLE, .pages = 1, .length = 100};
+    struct pf_stage_run packed = pf_encoded_to_run(run);
+    uint8_t bytes[PF_RUN_BYTES + RIG_PAGE] = {0};
+    uint8_t *data = bytes + PF_RUN_BYTES;
+    struct pf_wire wire = pf_wire_over(data, PF_ENCODED_SUM_BYTES);
+    memset(data + PF_ENCODED_SUM_BYTES, 0x7f, 96);
+    pf_put_u32(&wire, pf_encoded_sum(&run, data + PF_ENCODED_SUM_BYTES));
+    pf_stage_run_pack(&packed, bytes);
+    peer_write(peer, &peer->session.rails[0].bulk, bytes, sizeof bytes,
+               peer->stages_at + pf_stage_header_at(1), &peer->stages_key,
+               pf_stage_to_imm(good_imm));
+}
+
 static void stage_without_credit(struct peer *peer)
 {
     struct pf_stage_imm twice = good_imm;
@@ -421,6 +456,31 @@ static void destination_outlives_every_attack(void)
     attack_finish_well(&run);
 }
 
+/* ---- in a round of pre-copy ------------------------------------------------------------------ */
+
+static const struct attack in_a_round[] = {
+    {"encoded region", PEER_LANES, encoded_in_no_region, "a stage is spoilt"},
+    {"encoded beyond", PEER_LANES, encoded_beyond, "a stage is spoilt"},
+    {"encoded around", PEER_LANES, encoded_around, "a stage is spoilt"},
+    {"encoded empty", PEER_LANES, encoded_empty, "a stage is spoilt"},
+    {"encoded otherwise", PEER_LANES, encoded_otherwise, "a stage is spoilt"},
+    {"encoded long", PEER_LANES, encoded_past_the_stage, "a stage is spoilt"},
+    {"encoded short", PEER_LANES, encoded_shorter, "a stage is spoilt"},
+    {"difference", PEER_LANES, spoilt_difference, "a stage is spoilt"},
+    {"difference summed", PEER_LANES, summed_difference, "a stage is spoilt"},
+    {"zstd frame", PEER_LANES, spoilt_frame, "a stage is spoilt"},
+    {"lz4 block", PEER_LANES, spoilt_block, "a stage is spoilt"},
+};
+
+static void destination_outlives_every_round(void)
+{
+    struct rig_run run;
+    attack_start_destination(&run);
+    for (unsigned i = 0; i < sizeof in_a_round / sizeof in_a_round[0]; i++)
+        attack_strike(&run, &in_a_round[i], i + 1, PF_HELLO_ROUNDS);
+    attack_finish_well(&run);
+}
+
 /* ---- after the switch
  * ------------------------------------------------------------------------------------- */
 
@@ -475,6 +535,7 @@ int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
         {"destination_outlives_every_attack", destination_outlives_every_attack},
+        {"destination_outlives_every_round", destination_outlives_every_round},
         {"running_job_is_ended", running_job_is_ended},
         {"mutated_conversations", mutated_conversations},
         {NULL, NULL},

@@ -331,7 +331,11 @@ static int hear_arena(struct peer *peer)
 {
     struct pf_message message;
     uint8_t key[PF_RKEY_BYTES];
-    int error = hear(peer, PF_MSG_ARENA, &message);
+    int error;
+    do /* windows come first, which nobody here writes into */
+        error = peer->flags & PF_HELLO_ROUNDS ? pf_session_next(&peer->session, &message)
+                                              : hear(peer, PF_MSG_ARENA, &message);
+    while (!error && message.type == PF_MSG_WINDOW);
     if (error)
         return error;
     peer->slots_at = pf_get_u64(&message.payload);
