@@ -52,6 +52,7 @@ static void *run(void *arg)
 void pf_squeeze_pool_init(struct pf_squeeze_pool *pool, unsigned threads)
 {
     memset(pool, 0, sizeof *pool);
+    pool->made = true;
     pool->wanted = threads < PF_SQUEEZE_THREADS_MAX ? threads : PF_SQUEEZE_THREADS_MAX;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
@@ -97,7 +98,7 @@ int pf_squeeze_pool_add(struct pf_squeeze_pool *pool, struct pf_squeeze_task *ta
 
 void pf_squeeze_pool_close(struct pf_squeeze_pool *pool)
 {
-    if (!pool->waiting.next)
+    if (!pool->made)
         return;
     pthread_mutex_lock(&pool->lock);
     pool->stop = true;

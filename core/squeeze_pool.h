@@ -39,6 +39,7 @@ struct pf_squeeze_pool {
     pthread_t threads[PF_SQUEEZE_THREADS_MAX];
     unsigned wanted, running;
     bool stop;
+    bool made; /* there is something to close */
 };
 
 void pf_squeeze_pool_init(struct pf_squeeze_pool *pool, unsigned threads);
