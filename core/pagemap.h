@@ -17,6 +17,7 @@ enum {
     PF_SCAN_PRESENT = 1 << 3,
     PF_SCAN_SWAPPED = 1 << 4,
     PF_SCAN_PFNZERO = 1 << 5, /* the shared zero page */
+    PF_SCAN_HUGE = 1 << 6,    /* part of a huge page */
 };
 
 /* Flags: write-protect what was found, in one step; fail where that isn't possible. */

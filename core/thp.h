@@ -17,6 +17,12 @@
  */
 void pf_thp_note(const struct pf_regions *regions, bool may[], bool never[]);
 
+/*
+ * Is there any under a region? Costs a tenth of pf_thp_note(), which has the kernel look at what
+ * is behind each page. True where the kernel can't tell.
+ */
+bool pf_thp_present(const struct pf_regions *regions);
+
 /* No new ones from here on; those that are there stay. */
 void pf_thp_off(const struct pf_region *region);
 

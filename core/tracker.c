@@ -100,7 +100,9 @@ static int open_regions(struct pf_tracker *tracker, struct pf_why *why)
     tracker->list = calloc(regions->count ? regions->count : 1, sizeof *tracker->list);
     if (!tracker->list)
         return pf_why(why, -ENOMEM, "no memory for the region table");
-    pf_thp_note(regions, may, never);
+    /* Advised, but without any: those that come in the meantime are dirty as a whole, once. */
+    if (pf_thp_present(regions))
+        pf_thp_note(regions, may, never);
     for (unsigned i = 0; i < regions->count && !error; i++) {
         struct pf_tracked *tracked = &tracker->list[i];
         *tracked = (struct pf_tracked){.region = &regions->list[i], .fd = -1};

@@ -149,6 +149,16 @@ static bool advised(const struct stand *stand)
     return may[0];
 }
 
+static void base_pages_are_no_huge_pages(void)
+{
+    struct stand *stand = set_up(FERRY_ANON);
+    write_page(stand, 1);
+    /* A kernel with this tracker can tell. */
+    if (kind == PF_TRACK_PAGEMAP_SCAN)
+        CU_ASSERT_FALSE(pf_thp_present(&stand->regions));
+    take_down(stand);
+}
+
 static void transparent_huge_pages_are_base_pages(void)
 {
     struct stand *stand = calloc(1, sizeof *stand);
@@ -163,11 +173,11 @@ static void transparent_huge_pages_are_base_pages(void)
         pf_regions_add(&stand->regions, "thp", stand->base, 2 * (size_t)HUGE, PF_PAGE_SHIFT, NULL),
         0);
     stand->region = &stand->regions.list[0];
-    bool before = advised(stand);
+    bool before = advised(stand), present = pf_thp_present(&stand->regions);
     CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&stand->dirty, MANY), 0);
     CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&stand->marked, MANY), 0);
     begin(stand);
-    CU_ASSERT_FALSE(advised(stand));
+    CU_ASSERT_FALSE(present && advised(stand));
     collect(stand);
     CU_ASSERT_EQUAL(pf_pageset_count(&stand->dirty), MANY);
     write_page(stand, 7);
@@ -297,6 +307,7 @@ int main(int argc, char **argv)
         {"ranges_are_apart", ranges_are_apart},
         {"sparse_regions_cost_nothing", sparse_regions_cost_nothing},
         {"reading_is_not_writing", reading_is_not_writing},
+        {"base_pages_are_no_huge_pages", base_pages_are_no_huge_pages},
         {"transparent_huge_pages_are_base_pages", transparent_huge_pages_are_base_pages},
         {"a_fork_is_not_tracked", a_fork_is_not_tracked},
         {"late_regions_are_left_alone", late_regions_are_left_alone},
