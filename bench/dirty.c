@@ -37,7 +37,7 @@ static const unsigned trackers[WAYS] = {
 
 struct dirty_bench {
     const struct pf_bench *bench;
-    struct pf_regions *regions; /* one region: each way has it in its turn */
+    struct pf_regions regions; /* one region: each way has it in its turn */
     const struct pf_region *region;
     struct pf_pageset dirty;
     struct pf_tracker *tracker;
@@ -85,7 +85,7 @@ static const struct row write_rows[WAYS] = {
 
 static int open_way(struct dirty_bench *run, enum way way, struct pf_why *why)
 {
-    struct pf_tracker_attr attr = {.regions = run->regions, .choice = trackers[way]};
+    struct pf_tracker_attr attr = {.regions = &run->regions, .choice = trackers[way]};
     if (way == PLAIN)
         return 0;
     return way == BARE ? pf_bare_scan_open(&run->bare, run->region, why)
@@ -222,7 +222,7 @@ static int make_region(struct dirty_bench *run)
     struct pf_region *region;
     size_t bytes = run->bench->bytes ? run->bench->bytes : (size_t)DEFAULT_MIB << 20;
     int error =
-        pf_regions_map(run->regions, "bench", bytes, 0, run->bench->flags, &region, run->why);
+        pf_regions_map(&run->regions, "bench", bytes, 0, run->bench->flags, &region, run->why);
     if (error)
         return error;
     run->region = region;
@@ -236,24 +236,18 @@ static int make_region(struct dirty_bench *run)
 int pf_bench_dirty(const struct pf_bench *bench, struct pf_report *report, struct pf_why *why)
 {
     struct dirty_bench *run = calloc(1, sizeof *run);
-    struct pf_regions *regions = calloc(1, sizeof *regions);
-    int error = run && regions ? 0 : pf_why(why, -ENOMEM, "no memory for the measurement");
-    if (!error) {
-        run->bench = bench;
-        run->regions = regions;
-        run->why = why;
-        run->bare = (struct pf_bare_scan){.uffd = {.fd = -1}, .pagemap_fd = -1};
-        error = make_region(run);
-    }
+    if (!run)
+        return pf_why(why, -ENOMEM, "no memory for the measurement");
+    run->bench = bench;
+    run->why = why;
+    run->bare = (struct pf_bare_scan){.uffd = {.fd = -1}, .pagemap_fd = -1};
+    int error = make_region(run);
     if (!error)
         error = measure(run);
     if (!error)
         fill(run, report);
-    if (run)
-        pf_pageset_free(&run->dirty);
-    if (regions)
-        pf_regions_unmap(regions);
-    free(regions);
+    pf_pageset_free(&run->dirty);
+    pf_regions_unmap(&run->regions);
     free(run);
     return error;
 }

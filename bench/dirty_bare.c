@@ -20,12 +20,13 @@ int pf_bare_scan_open(struct pf_bare_scan *bare, const struct pf_region *region,
         error = pf_why(why, -ENOTSUP, "no asynchronous write-protection");
     if (!error)
         error = pf_uffd_register_writes(&bare->uffd, region->addr, region->bytes);
+    if (error)
+        return error;
     bare->ranges = calloc(bare->room, sizeof *bare->ranges);
-    if (!error && !bare->ranges)
-        error = pf_why(why, -ENOMEM, "no memory for %zu ranges", bare->room);
-    if (!error)
-        memset(bare->ranges, 1, bare->room * sizeof *bare->ranges);
-    return error;
+    if (!bare->ranges)
+        return pf_why(why, -ENOMEM, "no memory for %zu ranges", bare->room);
+    memset(bare->ranges, 1, bare->room * sizeof *bare->ranges);
+    return 0;
 }
 
 void pf_bare_scan_close(struct pf_bare_scan *bare, const struct pf_region *region)
