@@ -17,6 +17,7 @@
 #define TEXT(member)          FIELD(member, PF_FIELD_TEXT, sizeof(((struct pf_record *)0)->member), 0)
 #define NUMBER(member, kind)  FIELD(member, kind, 0, 0)
 #define PRECOPY(member, kind) FIELD(member, kind, 0, offsetof(struct pf_record, round))
+#define SHORTER(member, kind) FIELD(member, kind, 0, offsetof(struct pf_record, saved_bytes))
 #define PART(member)          FIELD(member, PF_FIELD_TIME, 0, offsetof(struct pf_record, downtime_us))
 
 const struct pf_field pf_record_fields[] = {
@@ -54,6 +55,13 @@ const struct pf_field pf_record_fields[] = {
     PRECOPY(expected_downtime_us, PF_FIELD_TIME),
     PRECOPY(eta_ms, PF_FIELD_TIME_MS),
     PRECOPY(throttle_percent, PF_FIELD_COUNT),
+    SHORTER(saved_bytes, PF_FIELD_BYTES),
+    SHORTER(xbzrle_pages, PF_FIELD_COUNT),
+    SHORTER(xbzrle_bytes, PF_FIELD_BYTES),
+    SHORTER(xbzrle_misses, PF_FIELD_COUNT),
+    SHORTER(xbzrle_overflows, PF_FIELD_COUNT),
+    SHORTER(compressed_pages, PF_FIELD_COUNT),
+    SHORTER(compressed_bytes, PF_FIELD_BYTES),
     NUMBER(downtime_us, PF_FIELD_TIME),
     PART(pause_us),
     PART(scan_us),

@@ -68,6 +68,8 @@ struct pf_record {
     int64_t service_p999_us;
     int64_t round, precopy_bytes, dirty_bytes_per_s, bandwidth_bytes_per_s;
     int64_t expected_downtime_us, eta_ms, throttle_percent;
+    int64_t saved_bytes, xbzrle_pages, xbzrle_bytes, xbzrle_misses, xbzrle_overflows;
+    int64_t compressed_pages, compressed_bytes;
     int64_t downtime_us;
     int64_t pause_us, scan_us, rest_us, discard_us, state_us, listen_us, resume_us;
     int64_t total_us;

@@ -28,7 +28,7 @@ done
 for variable in $("$PAGEFERRY" migrate --help | grep -oE 'PAGEFERRY_[A-Z_]+' | sort -u); do
     named "$variable"
 done
-for key in $(sed -nE 's/^ *(TEXT|NUMBER|PRECOPY|PART)\(([a-z0-9_]+).*/\2/p' "$SOURCE_DIR/service/record.c" \
+for key in $(sed -nE 's/^ *(TEXT|NUMBER|PRECOPY|SHORTER|PART)\(([a-z0-9_]+).*/\2/p' "$SOURCE_DIR/service/record.c" \
     "$SOURCE_DIR/service/rounds.c" | grep -vE "^(member|key)$"); do
     named "$key"
 done
