@@ -7,6 +7,8 @@
 #include "core/source.h"
 
 #include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 enum {
     FILLED_BYTES = PF_FLIGHTS_MEASURED * PF_FLIGHT_BYTES, /* what may be under way and not sent */
@@ -73,6 +75,21 @@ static unsigned sample(struct pf_source *source, struct pf_economy_piece *pieces
     return count;
 }
 
+/* For the log, and for `status`. */
+static void say(struct pf_source *source, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void say(struct pf_source *source, const char *format, ...)
+{
+    char text[320];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    pf_warn("--fewer-bytes auto: %s", text);
+    pf_job_note(source->job, PF_NOTE_FEWER_BYTES, "%s", text);
+}
+
 static unsigned cpus(void)
 {
     cpu_set_t set;
@@ -93,11 +110,11 @@ static int decide(struct pf_source *source, double link)
         if (!(source->peer_squeezes & 1u << how))
             facts.speed[how] = 0;
     pf_economy_choose(&facts, &choice);
-    pf_warn("--fewer-bytes auto: %s%s, since %s",
-            choice.compress == PF_COMPRESS_ZSTD  ? "zstd"
-            : choice.compress == PF_COMPRESS_LZ4 ? "lz4"
-                                                 : "no compression",
-            choice.xbzrle ? " and XBZRLE" : ", no XBZRLE", choice.why);
+    say(source, "%s%s, since %s",
+        choice.compress == PF_COMPRESS_ZSTD  ? "zstd"
+        : choice.compress == PF_COMPRESS_LZ4 ? "lz4"
+                                             : "no compression",
+        choice.xbzrle ? " and XBZRLE" : ", no XBZRLE", choice.why);
     struct pf_weighing *weighing = &source->weighing;
     weighing->link = choice.compress != PF_COMPRESS_OFF ? link : 0;
     weighing->since_ns = pf_now_ns();
@@ -117,8 +134,8 @@ static int watch(struct pf_source *source)
     weighing->link = 0;
     if (rate >= link)
         return 0;
-    pf_warn("--fewer-bytes auto: no compression any more, since it made %.0f MB/s of %.0f MB/s",
-            rate / 1e6, link / 1e6);
+    say(source, "no compression any more, since it made %.0f MB/s of %.0f MB/s", rate / 1e6,
+        link / 1e6);
     return pf_encoder_set(&source->encoder, PF_COMPRESS_OFF, atomic_load(&source->encoder.xbzrle),
                           &source->session.why);
 }
@@ -134,8 +151,6 @@ int pf_source_weigh(struct pf_source *source, bool over)
         return decide(source, link);
     if (!over)
         return 0;
-    pf_warn(
-        "--fewer-bytes auto: pages go as they are, since all were sent before the link could be "
-        "measured");
+    say(source, "pages go as they are, since all were sent before the link could be measured");
     return pf_encoder_set(&source->encoder, PF_COMPRESS_OFF, false, &source->session.why);
 }

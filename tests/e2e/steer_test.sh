@@ -123,7 +123,8 @@ cancel_in_mid_round() {
     has err "no migration is under way"
     pf 0 status here
     has out "running"
-    pf 0 migrate here "$(field there uri)" --bandwidth auto
+    pf 0 migrate here "$(field there uri)" --bandwidth auto --mode precopy --fewer-bytes auto --json
+    has out '"fewer_bytes":"'
     wait "${pids[@]}" 2>/dev/null
     cmp "$work/unmoved.out" "$work/there.out" || fail "another answer after a cancel"
 }
