@@ -25,8 +25,9 @@ static int look_up(const struct pf_device_attr *attr, struct pf_device_attr *inn
     return -EINVAL;
 }
 
-static void limit_caps(struct pf_caps *caps)
+static void change_caps(const struct fault_plan *plan, struct pf_caps *caps)
 {
+    caps->needs_pinning |= plan->pins != 0;
     if (caps->max_gather > FAULT_MAX_GATHER)
         caps->max_gather = FAULT_MAX_GATHER;
 }
@@ -41,7 +42,7 @@ int pf_fault_query(const struct pf_device_attr *attr, struct pf_caps *caps, stru
     if (err == 0)
         err = pf_query(transport, &inner, caps, why);
     if (err == 0)
-        limit_caps(caps);
+        change_caps(&plan, caps);
     return err;
 }
 
@@ -87,7 +88,7 @@ int pf_fault_device_open(const struct pf_device_attr *attr, struct pf_device **d
         return err;
     }
     self->base = (struct pf_device){&pf_fault_transport, self->inner->caps, self->inner->nic};
-    limit_caps(&self->base.caps);
+    change_caps(&self->plan, &self->base.caps);
     *device = &self->base;
     return 0;
 }

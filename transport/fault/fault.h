@@ -17,6 +17,9 @@
  * bit of the data is wrong on arrival (of a connect or accept: of its private data); the sender's
  * memory is left alone
  *
+ * With pins=1 the device claims that registering memory pins it: what is done then can be tried
+ * where nothing is.
+ *
  * Where a kind has nothing to work on (corrupting a registration) the operation is carried out.
  * The inner back end is looked up in pf_device_attr.transports.
  */

@@ -19,6 +19,7 @@ struct fault_plan {
     unsigned at; /* 0: never */
     enum fault_kind kind;
     unsigned ms;
+    unsigned pins; /* 1: say that registering pins */
 };
 
 struct fault_device {

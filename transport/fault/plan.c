@@ -39,7 +39,7 @@ static bool parse_kind(const struct pf_uri *uri, enum fault_kind *kind)
 
 static bool is_own_key(const char *option, size_t length)
 {
-    static const char *const keys[] = {"at", "do", "ms"};
+    static const char *const keys[] = {"at", "do", "ms", "pins"};
     size_t key_length = strcspn(option, "=&");
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (key_length < length && strlen(keys[i]) == key_length &&
@@ -74,8 +74,10 @@ int pf_fault_parse(const char *uri, char inner[FAULT_URI_BYTES], struct fault_pl
     if (err)
         return err;
     *plan = (struct fault_plan){.ms = 100};
-    if (!parse_number(&parts, "at", &plan->at) || !parse_number(&parts, "ms", &plan->ms))
-        return pf_why(why, -EINVAL, "\"%s\": at= and ms= take a number, for example at=17", uri);
+    if (!parse_number(&parts, "at", &plan->at) || !parse_number(&parts, "ms", &plan->ms) ||
+        !parse_number(&parts, "pins", &plan->pins))
+        return pf_why(why, -EINVAL, "\"%s\": at=, ms= and pins= take a number, for example at=17",
+                      uri);
     if (!parse_kind(&parts, &plan->kind))
         return pf_why(why, -EINVAL, "\"%s\": do= takes fail, cut, drop, delay or corrupt", uri);
     strip_query(parts.query);
