@@ -40,26 +40,18 @@ static int fly(struct pf_mover *mover)
 {
     struct pf_round_sender *round = &mover->round;
     struct pf_claimed *claimed = &round->claimed;
-    struct pf_source_region *source = &mover->memory->regions[claimed->region];
     struct pf_flight *flight = free_flight(round);
-    const struct pf_window *window;
-    size_t first;
-    size_t covered;
+    const struct pf_region *region = mover->memory->regions[claimed->region].region;
     if (!flight)
         return 0;
     size_t most = longest_write(mover);
-    if (most > mover->allowed)
-        most = mover->allowed;
     struct pf_sge sge = {
-        .addr = source->region->addr + claimed->at,
+        .mr = claimed->mr,
+        .addr = region->addr + claimed->at,
         .len = claimed->left < most ? claimed->left : most,
     };
-    sge.mr = pf_source_memory_mr(source, mover->port->rail, claimed->page, &covered);
-    pf_windows_find(round->windows, source, claimed->region, claimed->page, &window, &first,
-                    &covered);
-    uint64_t remote = window->addr + claimed->at - (first << source->region->page_shift);
-    int error = pf_write(mover->port->endpoint, &sge, 1, remote, &window->keys[mover->port->rail],
-                         &flight->op);
+    int error = pf_write(mover->port->endpoint, &sge, 1, claimed->remote + claimed->at,
+                         &claimed->window->keys[mover->port->rail], &flight->op);
     if (error)
         return error == -EAGAIN ? 0 : error;
     flight->posted = true;
@@ -110,6 +102,9 @@ static void claim(struct pf_mover *mover, struct pf_route *route)
         .at = route->run.first << shift,
         .left = pages << shift,
         .staged = route->way == PF_WAY_STAGED,
+        .mr = route->mr,
+        .window = route->window,
+        .remote = route->window->addr - (route->window_first << shift),
     };
 }
 

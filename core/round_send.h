@@ -29,6 +29,11 @@ struct pf_claimed {
     size_t page;     /* the first */
     size_t at, left; /* bytes of the region */
     bool staged;     /* goes by the stages, in parts of one page */
+    /* Else: its registration, kept even if the pages are replaced meanwhile, as they are dirty
+     * again then; and where the region begins as the window has it. */
+    struct pf_mr *mr;
+    const struct pf_window *window;
+    uint64_t remote;
 };
 
 struct pf_round_sender {

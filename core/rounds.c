@@ -13,6 +13,23 @@ enum { KEEP_UP_FIRST_MS = 2, KEEP_UP_MS = 10, KEEP_UP_PART = 4 };
 
 /* ---- collecting ------------------------------------------------------------------------------ */
 
+static bool all_sent(struct pf_source *source)
+{
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        if (atomic_load(&source->movers[i].round.done) != source->rounds.passes)
+            return false;
+    return true;
+}
+
+/* Movers send already what has been found. Between rounds no answer may be due. */
+static int ask_ahead(struct pf_source *source)
+{
+    if (all_sent(source))
+        return 0;
+    pf_windows_look(&source->rounds.windows);
+    return pf_windows_ask(&source->rounds.windows, &source->memory, &source->session);
+}
+
 static int collect_region(struct pf_source *source, unsigned id)
 {
     struct pf_source_region *own = &source->memory.regions[id];
@@ -24,10 +41,8 @@ static int collect_region(struct pf_source *source, unsigned id)
         struct pf_run range = {at, left < each ? left : each};
         int error = pf_tracker_collect(source->rounds.tracker, id, range, &own->unsent,
                                        &source->session.why);
-        if (error)
-            return error;
-        pf_windows_look(&source->rounds.windows);
-        error = pf_windows_ask(&source->rounds.windows, &source->memory, &source->session);
+        if (!error)
+            error = ask_ahead(source);
         if (error)
             return error;
     }
@@ -91,14 +106,6 @@ static void end_collecting(struct pf_source *source)
     wake_movers(source);
 }
 
-static bool all_sent(struct pf_source *source)
-{
-    for (unsigned i = 0; i < source->session.rail_count; i++)
-        if (atomic_load(&source->movers[i].round.done) != source->rounds.passes)
-            return false;
-    return true;
-}
-
 /*
  * What has not been taken yet is left to post-copy, by the user's word; or to the last round, since
  * the job stands.
@@ -110,6 +117,7 @@ static void heed_end(struct pf_source *source)
         return;
     for (unsigned i = 0; i < source->session.rail_count; i++)
         atomic_store(&source->movers[i].round.halt, true);
+    source->rounds.windows.region = source->rounds.windows.count;
     wake_movers(source);
 }
 
@@ -247,6 +255,7 @@ static int first_round(struct pf_source *source)
 
 static int later_round(struct pf_source *source)
 {
+    pf_windows_look(&source->rounds.windows);
     begin_pass(source, true);
     return wait_sent(source);
 }
@@ -330,9 +339,14 @@ static int close_windows(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     struct pf_message message;
+    int error = 0;
     if (!source->rounds.windows_open)
         return 0;
-    int error = pf_session_say(session, PF_MSG_CLOSE_WINDOWS);
+    source->rounds.windows.region = source->rounds.windows.count;
+    while (!error && source->rounds.windows.asked > 0)
+        error = attend(source, session->options->progress_ms);
+    if (!error)
+        error = pf_session_say(session, PF_MSG_CLOSE_WINDOWS);
     if (!error)
         error = pf_session_expect(session, PF_MSG_WINDOWS_CLOSED, &message);
     source->rounds.windows_open = false;
