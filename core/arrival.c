@@ -199,6 +199,7 @@ int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why)
         struct pf_arriving *arriving = &arrival->list[i];
         if (arriving->region->foreign)
             continue;
+        arriving->stale = arriving->in_place;
         error = set_apart(arriving, why);
         if (!error)
             error = empty_region(arriving, why);

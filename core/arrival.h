@@ -44,6 +44,7 @@ struct pf_arriving {
      */
     bool in_place;
     bool filled; /* there is a page under all of the file */
+    bool stale;  /* what came before the switch is in the file where a page is missing */
     char *alias;
     struct pf_mr *alias_mrs[PF_RAILS_MAX]; /* with each rail's device */
 };

@@ -65,6 +65,16 @@ static void put_together(struct pf_assembly *assembly, size_t page_size,
         memset(assembly->memory + at, 0, bytes);
 }
 
+/* The others' are there already, and so are zeros, unless something came before the switch. */
+static void clear_in_place(const struct pf_assembly *assembly, const struct pf_arriving *arriving,
+                           const struct pf_stage_run *run)
+{
+    size_t page_size = pf_region_page_size(arriving->region);
+    if (run->zero && arriving->stale)
+        memset(arriving->alias + run->first * page_size + part_at(assembly, page_size, run->part),
+               0, pf_assembly_run_bytes(assembly, page_size, run));
+}
+
 int pf_assembly_take(struct pf_assembly *assembly, const struct pf_arriving *arriving,
                      const struct pf_stage_run *run, const char *data, struct pf_placing *placing)
 {
@@ -75,6 +85,8 @@ int pf_assembly_take(struct pf_assembly *assembly, const struct pf_arriving *arr
         assembly->data = false;
     if (!arriving->in_place)
         put_together(assembly, page_size, run, data);
+    else
+        clear_in_place(assembly, arriving, run);
     assembly->data |= !run->zero;
     assembly->begun = true;
     assembly->region = run->region;

@@ -3,6 +3,7 @@
 #include "core/homes.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -122,6 +123,10 @@ static int fill(struct pf_arrival *arrival, struct pf_arriving *arriving,
     *done = 0;
     if (spot->pages == 0)
         return PF_PLACED_UNMAPPED;
+    if (arriving->stale && !placing->from) {
+        memset(arriving->alias + (placing->run.first << arriving->region->page_shift), 0, bytes);
+        return pf_uffd_continue(spot->uffd, spot->to, bytes, done);
+    }
     if (arriving->in_place && (placing->from || arriving->filled))
         return pf_uffd_continue(spot->uffd, spot->to, bytes, done);
     if (placing->from)
