@@ -87,7 +87,7 @@ static int take_one(struct pf_destination *destination, struct pf_message *messa
                                        message);
         break;
     case PF_MSG_CLOSE_WINDOWS:
-        if (early && destination->rounds)
+        if (early && pf_offers_are_open(&destination->offers))
             return close_windows(destination, message);
         break;
     case PF_MSG_STATE:

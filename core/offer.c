@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct pf_offer {
@@ -103,10 +104,24 @@ static int offer_whole(struct pf_offers *offers, unsigned id, const struct pf_re
                   region->name, offers->pin == PF_PIN_ALL ? "all" : "auto", why.text);
 }
 
+static int make_sets(struct pf_offers *offers, const struct pf_arrival *arrival)
+{
+    offers->wanted = calloc(arrival->count ? arrival->count : 1, sizeof *offers->wanted);
+    if (!offers->wanted)
+        return -ENOMEM;
+    for (offers->count = 0; offers->count < arrival->count; offers->count++)
+        if (pf_pageset_init(&offers->wanted[offers->count],
+                            pf_region_chunks(arrival->list[offers->count].region)))
+            return -ENOMEM;
+    return 0;
+}
+
 int pf_offers_open(struct pf_offers *offers, const struct pf_arrival *arrival,
                    struct pf_session *session)
 {
-    int error = 0;
+    int error = make_sets(offers, arrival);
+    if (error)
+        return pf_why(&session->why, error, "no memory to keep account of windows");
     for (unsigned i = 0; i < arrival->count && !error; i++) {
         const struct pf_region *region = arrival->list[i].region;
         struct pf_run all = {0, pf_region_pages(region)};
@@ -142,7 +157,8 @@ int pf_offers_take_want(struct pf_offers *offers, const struct pf_arrival *arriv
     if (error)
         return error;
     const struct pf_region *region = id < arrival->count ? arrival->list[id].region : NULL;
-    if (!region || region->foreign || chunk >= pf_region_chunks(region))
+    if (!region || region->foreign || chunk >= pf_region_chunks(region) ||
+        !pf_offers_are_open(offers) || !pf_pageset_add(&offers->wanted[id], chunk))
         return pf_why(&session->why, -EPROTO, "the source wants a window that can't be");
     struct pf_run pages = pf_region_chunk(region, chunk);
     if (offer_pages(offers, id, region, pages, session, &why) == 0)
@@ -158,4 +174,9 @@ void pf_offers_close(struct pf_offers *offers)
         drop(offers->list);
         offers->list = next;
     }
+    for (unsigned i = 0; i < offers->count; i++)
+        pf_pageset_free(&offers->wanted[i]);
+    free(offers->wanted);
+    offers->wanted = NULL;
+    offers->count = 0;
 }

@@ -13,6 +13,8 @@ struct pf_offer; /* one stretch of memory, registered with each rail's device */
 
 struct pf_offers {
     struct pf_offer *list;
+    struct pf_pageset *wanted; /* chunks of each region that were asked for; NULL: none may be */
+    unsigned count;
     unsigned pin; /* enum pf_pin, the source's wish */
     bool told;    /* that something could not be registered */
 };
@@ -25,12 +27,20 @@ struct pf_offers {
 int pf_offers_open(struct pf_offers *offers, const struct pf_arrival *arrival,
                    struct pf_session *session);
 
-/* One PF_MSG_WANT: register the chunk and tell where it is, or that it can't be. */
+/* One PF_MSG_WANT: register the chunk and tell where it is, or that it can't be. -EPROTO: there is
+ * no such chunk, it was asked for before, or windows are closed. */
 int pf_offers_take_want(struct pf_offers *offers, const struct pf_arrival *arrival,
                         struct pf_session *session, struct pf_message *message);
 
+/* Can windows be asked for? */
+static inline bool pf_offers_are_open(const struct pf_offers *offers)
+{
+    return offers->wanted != NULL;
+}
+
 /*
- * Drop all registrations. The source has said that it writes no more, or its endpoints are closed.
+ * Drop all registrations, for good. The source has said that it writes no more, or its endpoints
+ * are closed.
  */
 void pf_offers_close(struct pf_offers *offers);
 
