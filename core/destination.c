@@ -272,7 +272,6 @@ static int prepare(struct pf_destination *destination)
 static void clean_up(struct pf_destination *destination)
 {
     pf_arrival_disarm(&destination->arrival);
-    pf_memory_locks_restore(&destination->locks, &destination->job->regions);
     pf_worker_stop(&destination->faults.worker);
     stop_placers(destination);
     pf_clients_detach(destination->job->clients, false);
@@ -287,6 +286,8 @@ static void clean_up(struct pf_destination *destination)
     pf_landings_close(&destination->arrival);
     if (!destination->ran)
         pf_arrival_abandon(&destination->arrival);
+    /* What is locked could not have been emptied. */
+    pf_memory_locks_restore(&destination->locks, &destination->job->regions);
     pf_arrival_close(&destination->arrival);
     free(destination->blob);
     destination->blob = NULL;
