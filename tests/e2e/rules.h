@@ -20,5 +20,6 @@ extern const struct pf_test rules_release[];
 extern const struct pf_test rules_memory[];
 extern const struct pf_test rules_steer[];
 extern const struct pf_test rules_unseen[];
+extern const struct pf_test rules_rounds[];
 
 #endif
