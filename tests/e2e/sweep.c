@@ -1,24 +1,84 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * e2e_sweep URI [TESTNAME]: fails every transport operation of one side in turn, 1, 2, 3, ... until
- * a migration completes in which the planned operation never came. Whatever fails, there is at most
- * one answer, it is right, and both sides end: the source goes on alone if the destination never
- * ran, and afterwards neither goes on without all of its memory.
+ * e2e_sweep URI [MODE [TESTNAME]]: fails every transport operation of one side in turn, 1, 2, 3,
+ * ... until a migration completes in which the planned operation never came. Whatever fails, there
+ * is at most one answer, it is right, and both sides end: the source goes on alone if the
+ * destination never ran, and afterwards neither goes on without all of its memory.
  *
- * Under a sanitizer every STRIDEth operation is taken; the release build takes all.
+ * MODE is postcopy if it isn't given. With rounds before the switch every THIRDth operation is
+ * taken, another third by each way of failing; under a sanitizer it is every STRIDEth in any mode.
  */
+#include "core/job.h"
+#include "core/uffd.h"
 #include "tests/e2e/rules.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PAGES = 24, STEPS = 4, MOVE_AT = 2, STRIDE = RULES_SANITIZED ? 5 : 1, OPERATIONS_MAX = 500 };
+enum { PAGES = 24, STEPS = 4, MOVE_AT = 2, OPERATIONS_MAX = 500 };
+enum { THIRD = 3, STRIDE = RULES_SANITIZED ? 5 : 1, ROUNDS_STRIDE = RULES_SANITIZED ? 15 : THIRD };
 
 /* Few receives and small stages: fewer operations that are all alike. */
-static const char *const options[] = {"slots",        "3", "stages", "2", "stage-size", "16K",
-                                      "peer-timeout", "4", NULL};
+#define FEW_OPERATIONS "slots", "3", "stages", "2", "stage-size", "16K", "peer-timeout", "4", "mode"
+
+static const char *const postcopy[] = {FEW_OPERATIONS, "postcopy", NULL};
+static const char *const hybrid[] = {FEW_OPERATIONS, "hybrid", NULL};
+static const char *const precopy[] = {FEW_OPERATIONS, "precopy", NULL};
+
+/* One side's operations, all of them or some, failed in one way. */
+struct sweep {
+    const char *const *options;
+    const struct grid_play *play;
+    const char *kind;
+    bool at_source;
+    unsigned first, stride;
+};
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
+
+/* Half of what the first round sent goes once more: in the pause, or after the switch. */
+static int after_a_round(void *ctx, enum ferry_event event, char *reason, size_t size)
+{
+    struct rig_side *side = ctx;
+    struct ferry_status status = {.round = 0};
+    volatile char *at = side->job->regions.list[0].addr;
+    (void)reason;
+    (void)size;
+    if (event != FERRY_EVENT_ROUND)
+        return 0;
+    ferry_job_status(side->job, &status);
+    for (size_t page = 0; page < PAGES / 2 && status.round == 1; page++)
+        at[page * RIG_PAGE] = at[page * RIG_PAGE];
+    if (status.round == 1 && side->job->options.mode == PF_MODE_HYBRID)
+        ferry_job_switch(side->job);
+    return 0;
+}
+
+static void watch_rounds(struct rig_side *side, struct grid *grid)
+{
+    (void)grid;
+    if (ferry_job_notify(side->job, after_a_round, side) < 0)
+        _exit(94);
+}
+
+/* Nobody watches the memory of a job that goes on at the source. */
+static void expect_unwatched(struct rig_side *side, struct grid *grid)
+{
+    struct pf_why why = {""};
+    struct pf_uffd uffd;
+    int error = pf_uffd_open(&uffd, UFFD_FEATURE_PAGEFAULT_FLAG_WP, &why);
+    if (!error)
+        error = pf_uffd_register_writes(&uffd, (char *)grid->words, PAGES * RIG_PAGE);
+    if (error)
+        rig_say(side, "watched %d %s", error, why.text);
+    pf_uffd_close(&uffd);
+}
 
 static const struct grid_play play = {PAGES, STEPS, MOVE_AT, .declared = NULL};
+static const struct grid_play rounds = {PAGES, STEPS, MOVE_AT, .declared = watch_rounds,
+                                        .stayed = expect_unwatched};
+
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static bool lost(const struct rig_process *process, int status)
 {
@@ -53,7 +113,7 @@ static bool silent(const struct rig_process *process, int status)
 static bool stayed(const struct rig_process *source)
 {
     const char *why = rig_said(source, "why");
-    return answered(source) && why && strlen(why) > 10;
+    return answered(source) && why && strlen(why) > 10 && !rig_said(source, "watched");
 }
 
 /* ---- a source that comes after
@@ -81,14 +141,17 @@ static int persevering_job(struct rig_side *side)
 }
 
 /* The destination never ran the job: it must take one that comes now. */
-static bool takes_another(struct rig_run *run)
+static bool takes_another(struct rig_run *run, const struct sweep *sweep)
 {
     struct rig_process another;
-    struct rig_side side = {.body = persevering_job, .options = options};
+    struct rig_side side = {.body = persevering_job, .options = sweep->options};
     snprintf(side.uri, sizeof side.uri, "%s", rig_said(&run->destination, "uri"));
     rig_launch(&another, &side);
     rig_finish(&another);
     rig_finish(&run->destination);
+    if (!silent(&another, 0))
+        fprintf(stderr, "\n--- the one that came after ended with %d:\n%s", another.status,
+                another.text);
     return silent(&another, 0) && answered(&run->destination);
 }
 
@@ -102,7 +165,7 @@ static const char waits_again[] =
  * A source that lost its destination in the very moment of the switch can't know whether it runs:
  * it may end without the other having begun. No protocol can rule that out.
  */
-static bool ended_well(struct rig_run *run)
+static bool ended_well(struct rig_run *run, const struct sweep *sweep)
 {
     struct rig_process *source = &run->source;
     struct rig_process *destination = &run->destination;
@@ -112,10 +175,10 @@ static bool ended_well(struct rig_run *run)
     }
     rig_finish(source);
     if (stayed(source))
-        return takes_another(run);
+        return takes_another(run, sweep);
     if (lost(source, FERRY_EXIT_SOURCE_LOST) &&
         rig_await_either(destination, "started", waits_again) && !rig_said(destination, "started"))
-        return takes_another(run);
+        return takes_another(run, sweep);
     rig_finish(destination);
     if (answered(destination))
         return silent(source, 0) || lost(source, FERRY_EXIT_SOURCE_LOST);
@@ -124,82 +187,105 @@ static bool ended_well(struct rig_run *run)
            lost(source, FERRY_EXIT_SOURCE_LOST);
 }
 
-static void run_with(struct rig_run *run, bool at_source, unsigned at, const char *kind)
+static void run_with(struct rig_run *run, const struct sweep *sweep, unsigned at)
 {
     char listen[RIG_URI];
     struct rig_setup setup = {
         .body = grid_job,
-        .ctx = &play,
-        .source_options = options,
-        .destination_options = options,
+        .ctx = sweep->play,
+        .source_options = sweep->options,
+        .destination_options = sweep->options,
         .persistent = true,
     };
-    rig_fault_uri(listen, rig_target(), at, kind);
-    if (at_source) {
+    rig_fault_uri(listen, rig_target(), at, sweep->kind);
+    if (sweep->at_source) {
         setup.source_at = at;
-        setup.kind = kind;
+        setup.kind = sweep->kind;
     } else {
         setup.listen = listen;
     }
     rig_begin(run, &setup);
 }
 
-static void sweep(bool at_source, const char *kind)
+static void sweep_all(const struct sweep *sweep)
 {
     bool came = true;
-    unsigned at = 1;
-    for (; came && at < OPERATIONS_MAX; at += STRIDE) {
+    unsigned at = sweep->first;
+    for (; came && at < OPERATIONS_MAX; at += sweep->stride) {
         struct rig_run run;
-        run_with(&run, at_source, at, kind);
-        bool well = ended_well(&run);
-        came =
-            !rig_mentions(at_source ? &run.source : &run.destination, "the planned one never came");
+        run_with(&run, sweep, at);
+        bool well = ended_well(&run, sweep);
+        came = !rig_mentions(sweep->at_source ? &run.source : &run.destination,
+                             "the planned one never came");
         if (!came)
             well = silent(&run.source, 0) && answered(&run.destination);
         if (!well)
             fprintf(stderr, "\noperation %u of the %s, do=%s:", at,
-                    at_source ? "source" : "destination", kind);
+                    sweep->at_source ? "source" : "destination", sweep->kind);
         CU_ASSERT_TRUE(well);
         rig_explain(&run);
     }
     CU_ASSERT_FALSE(came); /* the last run went through undisturbed */
-    printf("%u operations ... ", at - STRIDE - 1);
+    printf("%u operations ... ", at - sweep->stride - 1);
 }
 
-static void source_fails(void)
-{
-    sweep(true, "fail");
-}
+#define SWEEP(name, ...)                                                                           \
+    static void name(void)                                                                         \
+    {                                                                                              \
+        sweep_all(&(struct sweep){__VA_ARGS__});                                                   \
+    }
 
-static void source_is_cut(void)
-{
-    sweep(true, "cut");
-}
+SWEEP(source_fails, postcopy, &play, "fail", true, 1, STRIDE)
+SWEEP(source_is_cut, postcopy, &play, "cut", true, 1, STRIDE)
+SWEEP(destination_fails, postcopy, &play, "fail", false, 1, STRIDE)
+SWEEP(destination_is_cut, postcopy, &play, "cut", false, 1, STRIDE)
 
-static void destination_fails(void)
-{
-    sweep(false, "fail");
-}
+/* Registering pins, or so it is claimed: windows by chunks, and registrations that may fail. */
+SWEEP(hybrid_source_fails, hybrid, &rounds, "fail&pins=1", true, 1, ROUNDS_STRIDE)
+SWEEP(hybrid_source_is_cut, hybrid, &rounds, "cut", true, 2, ROUNDS_STRIDE)
+SWEEP(hybrid_destination_fails, hybrid, &rounds, "fail&pins=1", false, 3, ROUNDS_STRIDE)
+SWEEP(hybrid_destination_is_cut, hybrid, &rounds, "cut&pins=1", false, 1, ROUNDS_STRIDE)
 
-static void destination_is_cut(void)
-{
-    sweep(false, "cut");
-}
+SWEEP(precopy_source_fails, precopy, &rounds, "fail", true, 2, ROUNDS_STRIDE)
+SWEEP(precopy_source_is_cut, precopy, &rounds, "cut&pins=1", true, 3, ROUNDS_STRIDE)
+SWEEP(precopy_destination_fails, precopy, &rounds, "fail", false, 1, ROUNDS_STRIDE)
+SWEEP(precopy_destination_is_cut, precopy, &rounds, "cut&pins=1", false, 2, ROUNDS_STRIDE)
+
+static const struct pf_test postcopy_tests[] = {
+    {"source_fails", source_fails},
+    {"source_is_cut", source_is_cut},
+    {"destination_fails", destination_fails},
+    {"destination_is_cut", destination_is_cut},
+    {NULL, NULL},
+};
+
+static const struct pf_test hybrid_tests[] = {
+    {"source_fails", hybrid_source_fails},
+    {"source_is_cut", hybrid_source_is_cut},
+    {"destination_fails", hybrid_destination_fails},
+    {"destination_is_cut", hybrid_destination_is_cut},
+    {NULL, NULL},
+};
+
+static const struct pf_test precopy_tests[] = {
+    {"source_fails", precopy_source_fails},
+    {"source_is_cut", precopy_source_is_cut},
+    {"destination_fails", precopy_destination_fails},
+    {"destination_is_cut", precopy_destination_is_cut},
+    {NULL, NULL},
+};
 
 int main(int argc, char **argv)
 {
-    static const struct pf_test tests[] = {
-        {"source_fails", source_fails},
-        {"source_is_cut", source_is_cut},
-        {"destination_fails", destination_fails},
-        {"destination_is_cut", destination_is_cut},
-        {NULL, NULL},
-    };
+    const char *mode = argc > 2 ? argv[2] : "postcopy";
+    const struct pf_test *tests = strcmp(mode, "hybrid") == 0    ? hybrid_tests
+                                  : strcmp(mode, "precopy") == 0 ? precopy_tests
+                                                                 : postcopy_tests;
     if (argc < 2 || !rig_choose(argv[1])) {
-        fprintf(stderr, "usage: %s URI [TESTNAME], for example %s tcp://127.0.0.1:0\n", argv[0],
-                argv[0]);
+        fprintf(stderr, "usage: %s URI [MODE [TESTNAME]], for example %s tcp://127.0.0.1:0\n",
+                argv[0], argv[0]);
         return argc < 2 ? 2 : PF_TEST_SKIPPED;
     }
     setenv("PAGEFERRY_LOG", "info", 1);
-    return pf_suite_run(argv[1], tests, argc > 2 ? argv[2] : NULL);
+    return pf_suite_run(argv[1], tests, argc > 3 ? argv[3] : NULL);
 }
