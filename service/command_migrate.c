@@ -20,6 +20,15 @@ struct migrate_args {
     bool detach;
 };
 
+static void check(const struct migrate_args *args, struct argp_state *state)
+{
+    if (args->detach && args->record_path)
+        argp_error(state, "--record needs the migration's end, which --detach does not wait for");
+    if (!args->uri)
+        argp_error(state, "give the job's name and where it is received: "
+                          "pageferry migrate NAME tcp://10.0.0.2:7471");
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct migrate_args *args = state->input;
@@ -49,12 +58,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         *(args->name ? &args->uri : &args->name) = text;
         return 0;
     case ARGP_KEY_END:
-        if (args->detach && args->record_path)
-            argp_error(state, "--record needs the migration's end, which --detach does not wait "
-                              "for");
-        if (!args->uri)
-            argp_error(state, "give the job's name and where it is received: "
-                              "pageferry migrate NAME tcp://10.0.0.2:7471");
+        check(args, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
