@@ -269,6 +269,31 @@ static void cancelled_job_runs_at_full_speed(void)
     rig_assert_stayed(&run, 0);
 }
 
+static void *take_the_throttle_back(void *arg)
+{
+    struct rig_side *side = arg;
+    while (counted(side, "throttle") != 20)
+        usleep(1000);
+    rig_say(side, "changed %d", ferry_job_change(side->job, "throttle", "off"));
+    while (atomic_load(&side->job->safepoint_percent) > 0)
+        usleep(1000);
+    ferry_job_cancel(side->job);
+    return NULL;
+}
+
+/* In the middle of rounds that would not end; the job runs at full speed while they go on. */
+static void throttle_taken_back(void)
+{
+    static const char *const options[] = {TOO_FAST, "throttle",     "safepoint", "throttle-initial",
+                                          "20",     "throttle-max", "20",        NULL};
+    static const struct play play = {
+        .pieces = LARGE, .steer = take_the_throttle_back, .stayed = say_speed};
+    struct rig_run run;
+    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
+    CU_ASSERT_EQUAL(rig_number(&run.source, "changed"), 0);
+    rig_assert_stayed(&run, 0);
+}
+
 /* Says which groups are left; the source's own would be here. */
 static void say_group(struct rig_side *side, struct memory *memory)
 {
@@ -422,6 +447,7 @@ int main(int argc, char **argv)
         {"what_follows_is_limited_until_it_is_not", what_follows_is_limited_until_it_is_not},
         {"throttled_job_converges", throttled_job_converges},
         {"cancelled_job_runs_at_full_speed", cancelled_job_runs_at_full_speed},
+        {"throttle_taken_back", throttle_taken_back},
         {"throttled_by_its_cpu_limit", throttled_by_its_cpu_limit},
         {"precopy_ends_after_max_rounds", precopy_ends_after_max_rounds},
         {"auto_switches_instead", auto_switches_instead},
