@@ -27,11 +27,11 @@ enum {
 /* The largest is --size; 256 MiB, 1, 4 and 8 GiB by default. */
 static const size_t parts[SIZES] = {32, 8, 2, 1};
 
-enum part { DOWNTIME, SCAN, DISCARDS, STATE, LISTEN, RESUME, PAUSE, PAGES, TOTAL, PARTS };
+enum part { DOWNTIME, SCAN, REST, DISCARDS, STATE, LISTEN, RESUME, PAUSE, PAGES, TOTAL, PARTS };
 
-static const char *const heads[PARTS] = {"downtime us", "scan",       "discards",
-                                         "state",       "listen",     "resume",
-                                         "(pause)",     "(left KiB)", "total ms"};
+static const char *const heads[PARTS] = {"downtime us", "scan",    "rest",   "discards",
+                                         "state",       "listen",  "resume", "(pause)",
+                                         "(left KiB)",  "total ms"};
 
 struct downtime_bench {
     struct pf_bench bench;
@@ -48,9 +48,10 @@ static const unsigned modes[MODES] = {PF_MODE_HYBRID, PF_MODE_PRECOPY, PF_MODE_P
 
 #define KEYS(mode, size)                                                                           \
     {                                                                                              \
-        mode "_x" size "_downtime_us", mode "_x" size "_scan_us", mode "_x" size "_discards_us",   \
-            mode "_x" size "_state_us", mode "_x" size "_listen_us", mode "_x" size "_resume_us",  \
-            mode "_x" size "_pause_us", mode "_x" size "_left_KiB", mode "_x" size "_total_ms"     \
+        mode "_x" size "_downtime_us", mode "_x" size "_scan_us", mode "_x" size "_rest_us",       \
+            mode "_x" size "_discards_us", mode "_x" size "_state_us",                             \
+            mode "_x" size "_listen_us", mode "_x" size "_resume_us", mode "_x" size "_pause_us",  \
+            mode "_x" size "_left_KiB", mode "_x" size "_total_ms"                                 \
     }
 #define SIZE_KEYS(mode)                                                                            \
     {                                                                                              \
@@ -115,14 +116,14 @@ static int choose_sizes(struct downtime_bench *run)
 static void note(struct downtime_bench *run, unsigned mode, unsigned size)
 {
     const struct ferry_status *status = &run->peer.left.status;
-    uint64_t told = status->scan_us + status->discard_us + status->state_us + status->resume_us;
     uint64_t left = status->sent_bytes - status->precopy_bytes;
     const double figures[PARTS] = {
         [DOWNTIME] = (double)status->downtime_us,
         [SCAN] = (double)status->scan_us,
+        [REST] = (double)status->rest_us,
         [DISCARDS] = (double)status->discard_us,
         [STATE] = (double)status->state_us,
-        [LISTEN] = status->downtime_us > told ? (double)(status->downtime_us - told) : 0,
+        [LISTEN] = (double)status->listen_us,
         [RESUME] = (double)status->resume_us,
         [PAUSE] = (double)status->pause_us,
         [PAGES] = (double)left / 1024,
