@@ -35,8 +35,7 @@ static size_t wrong_pages(const uint64_t *words, size_t first, size_t end)
     return wrong;
 }
 
-/* How many pages are in memory of the mapping that an address of a process is in. */
-static size_t resident_pages(pid_t pid, uint64_t address)
+size_t rules_resident_pages(pid_t pid, uint64_t address)
 {
     char path[64];
     char line[512];
@@ -62,10 +61,10 @@ static int leave(struct rig_side *side, uint64_t *words)
     for (size_t page = 0; page < PAGES; page++)
         words[page * (RIG_PAGE / sizeof *words)] = page * 1000003u + 1;
     rig_say(side, "at %llu", (unsigned long long)(uintptr_t)words);
-    rig_say(side, "before %zu", resident_pages(getpid(), (uintptr_t)words));
+    rig_say(side, "before %zu", rules_resident_pages(getpid(), (uintptr_t)words));
     if (rig_move(side, side->uri) != FERRY_MOVED)
         return 1;
-    rig_say(side, "after %zu", resident_pages(getpid(), (uintptr_t)words));
+    rig_say(side, "after %zu", rules_resident_pages(getpid(), (uintptr_t)words));
     return rig_close(side);
 }
 
@@ -88,7 +87,7 @@ static int release_job(struct rig_side *side)
 static bool await_fall(struct rig_process *source, size_t below)
 {
     for (int i = 0; i < RIG_DEADLINE_S * 100; i++) {
-        if (resident_pages(source->pid, rig_number(source, "at")) < below)
+        if (rules_resident_pages(source->pid, rig_number(source, "at")) < below)
             return true;
         usleep(10000);
     }
@@ -137,7 +136,7 @@ static void source_keeps_everything_unless_told_otherwise(void)
     begin(&run, keeping, words);
     CU_ASSERT_TRUE(rig_await(&run.destination, "touched") && rig_await(&run.source, "before"));
     usleep(100000); /* ten times the destination's progress */
-    CU_ASSERT(resident_pages(run.source.pid, rig_number(&run.source, "at")) >= PAGES);
+    CU_ASSERT(rules_resident_pages(run.source.pid, rig_number(&run.source, "at")) >= PAGES);
     end(&run, words);
     CU_ASSERT(rig_number(&run.source, "after") >= PAGES);
     rig_assert_moved(&run, 0);
