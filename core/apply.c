@@ -21,9 +21,10 @@ static bool locate(const struct pf_region *region, const struct pf_stage_run *ru
         return false;
     *at += begin;
     *bytes = page_size - begin;
-    if (run->pages < (*bytes + stage_size - 1) / stage_size)
+    size_t parts = (*bytes + stage_size - 1) / stage_size;
+    if (run->pages < parts)
         *bytes = run->pages * stage_size;
-    return true;
+    return run->pages <= parts;
 }
 
 static int64_t apply_encoded(struct pf_arrival *arrival, struct pf_unpacker *unpacker,
