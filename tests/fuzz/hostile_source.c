@@ -392,6 +392,56 @@ static void neighbours_by_message(struct peer *peer)
     answer_of(peer, (struct pf_answer){0, 0, PF_ANSWER_NEIGHBOURS});
 }
 
+/* ---- windows --------------------------------------------------------------------------------- */
+
+static void want(struct peer *peer, uint32_t region, uint64_t chunk)
+{
+    say_fields(peer, PF_MSG_WANT, 1, &region, 1, &chunk);
+}
+
+static void wants_a_window_of_no_region(struct peer *peer)
+{
+    want(peer, 1, 0);
+}
+
+static void wants_a_window_beyond(struct peer *peer)
+{
+    want(peer, 0, 1);
+}
+
+static void wants_a_window_far_beyond(struct peer *peer)
+{
+    want(peer, 0, UINT64_MAX);
+}
+
+static void wants_a_window_twice(struct peer *peer)
+{
+    want(peer, 0, 0);
+    want(peer, 0, 0);
+}
+
+static void wants_half_a_window(struct peer *peer)
+{
+    say_fields(peer, PF_MSG_WANT, 1, (const uint32_t[]){0}, 0, NULL);
+}
+
+static void wants_a_window_late(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_CLOSE_WINDOWS, "", 0);
+    want(peer, 0, 0);
+}
+
+static void closes_windows_twice(struct peer *peer)
+{
+    peer_say(peer, PF_MSG_CLOSE_WINDOWS, "", 0);
+    peer_say(peer, PF_MSG_CLOSE_WINDOWS, "", 0);
+}
+
+static void wants_a_window_after_listen(struct peer *peer)
+{
+    want(peer, 0, 0);
+}
+
 /* ---- before the switch
  * ---------------------------------------------------------------------------------- */
 
@@ -470,6 +520,20 @@ static const struct attack in_a_round[] = {
     {"difference summed", PEER_LANES, summed_difference, "a stage is spoilt"},
     {"zstd frame", PEER_LANES, spoilt_frame, "a stage is spoilt"},
     {"lz4 block", PEER_LANES, spoilt_block, "a stage is spoilt"},
+    {"want region", PEER_LANES, wants_a_window_of_no_region, "wants a window that can't be"},
+    {"want beyond", PEER_LANES, wants_a_window_beyond, "wants a window that can't be"},
+    {"want far", PEER_LANES, wants_a_window_far_beyond, "wants a window that can't be"},
+    {"want twice", PEER_LANES, wants_a_window_twice, "wants a window that can't be"},
+    {"want half", PEER_LANES, wants_half_a_window, "malformed message (want)"},
+    {"want late", PEER_LANES, wants_a_window_late, "wants a window that can't be"},
+    {"close twice", PEER_LANES, closes_windows_twice, "close windows out of turn"},
+    {"want listening", PEER_LISTENING, wants_a_window_after_listen, "want where run was due"},
+    {"run region", PEER_LANES, run_in_no_region, "a stage is spoilt"},
+    {"run beyond", PEER_LANES, run_beyond_the_region, "a stage is spoilt"},
+    {"run around", PEER_LANES, run_around_the_end, "a stage is spoilt"},
+    {"run long", PEER_LANES, run_longer_than_the_region, "a stage is spoilt"},
+    {"run stage", PEER_LANES, run_beyond_the_stage, "a stage is spoilt"},
+    {"part beyond", PEER_LANES, part_of_no_page, "a stage is spoilt"},
 };
 
 static void destination_outlives_every_round(void)
