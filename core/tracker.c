@@ -52,7 +52,7 @@ static int open_uffd(struct pf_tracker *tracker, struct pf_why *why)
 static int make_sets(struct pf_tracked *tracked)
 {
     struct pf_pageset *const sets[] = {&tracked->due, &tracked->given_back, &tracked->had,
-                                       &tracked->scratch};
+                                       &tracked->scratch, &tracked->found};
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
         if (pf_pageset_init(sets[i], pf_region_pages(tracked->region)))
             return -ENOMEM;
@@ -157,6 +157,7 @@ static void close_region(struct pf_tracker *tracker, struct pf_tracked *tracked)
     pf_pageset_free(&tracked->had);
     pf_pageset_free(&tracked->full);
     pf_pageset_free(&tracked->scratch);
+    pf_pageset_free(&tracked->found);
 }
 
 void pf_tracker_close(struct pf_tracker *tracker)

@@ -173,7 +173,11 @@ static int collect_piece(struct pf_tracker *tracker, unsigned region, struct pf_
     return error;
 }
 
-/* Piece by piece: a thread of the job may wait for its event to be read. */
+/*
+ * Piece by piece: a thread of the job may wait for its event to be read. Pages of a piece are said
+ * to be dirty when all of it is watched: others may take them from the set at once and read them,
+ * and what is written after that has to be seen.
+ */
 int pf_tracker_collect(struct pf_tracker *tracker, unsigned region, struct pf_run range,
                        struct pf_pageset *dirty, struct pf_why *why)
 {
@@ -184,13 +188,14 @@ int pf_tracker_collect(struct pf_tracker *tracker, unsigned region, struct pf_ru
     for (size_t at = range.first; at < end && tracked->registered && !error; at += most) {
         struct pf_run piece = {at, end - at < most ? end - at : most};
         pthread_mutex_lock(&tracker->lock);
-        error = collect_piece(tracker, region, piece, dirty);
+        error = collect_piece(tracker, region, piece, &tracked->found);
         if (tracker->failure)
             error = pf_why(why, tracker->failure, "%s", tracker->why.text);
         else if (error)
             pf_why(why, error, "region \"%s\": its writes can't be tracked any more by %s: %s",
                    tracked->region->name, tracker->ops->name, strerror(-error));
         pthread_mutex_unlock(&tracker->lock);
+        pf_tracker_move(&tracked->found, piece, dirty);
     }
     return error;
 }

@@ -31,6 +31,7 @@ struct pf_tracked {
     struct pf_pageset given_back, had;
     struct pf_pageset full;    /* chunks that had no hole when they were collected last */
     struct pf_pageset scratch; /* empty between looks */
+    struct pf_pageset found;   /* dirty pages of the piece that is being collected */
     int fd;                    /* of the region's file on tmpfs, for finding data; else -1 */
     bool registered;           /* with the userfaultfd; never if the region is sent late */
     bool thp;                  /* transparent huge pages are to be switched on again */

@@ -5,6 +5,8 @@
 #include "tests/unit/tracker_rig.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -84,6 +86,47 @@ static void finds_writes_to_pages_of_1_gib(void)
     write_page(stand, 1);
     CU_ASSERT_TRUE(COLLECTS(stand, 1));
     take_down(stand);
+}
+
+/* ---- others who take from the set ------------------------------------------------------------ */
+
+enum { TAKEN = 4096 }; /* pages of one piece */
+
+/* Take the page at once, as who sends it does, and write to it. */
+static void *take_and_write(void *ctx)
+{
+    struct stand *stand = ctx;
+    while (!pf_pageset_remove(&stand->dirty, TAKEN - 1))
+        sched_yield();
+    write_page(stand, TAKEN - 1);
+    return NULL;
+}
+
+/* Whoever takes a page from the set reads it, so what is written after that has to be found. */
+static void what_is_said_is_watched_in(unsigned flags, bool marked)
+{
+    struct stand *stand = set_up_pages(flags, 0, TAKEN);
+    pthread_t taker;
+    for (size_t page = 0; page < TAKEN; page++)
+        write_page(stand, page);
+    if (marked)
+        pf_pageset_add(&stand->marked, TAKEN - 1);
+    CU_ASSERT_EQUAL(pthread_create(&taker, NULL, take_and_write, stand), 0);
+    collect(stand);
+    pthread_join(taker, NULL);
+    CU_ASSERT_FALSE(pf_pageset_has(&stand->dirty, TAKEN - 1)); /* nor is it said twice */
+    CU_ASSERT_TRUE(COLLECTS(stand, TAKEN - 1));
+    take_down(stand);
+}
+
+static void what_is_said_is_watched(void)
+{
+    if (kind == PF_TRACK_SOFT_DIRTY)
+        return; /* nobody writes meanwhile */
+    for (unsigned i = 0; i < 4; i++) {
+        what_is_said_is_watched_in(FERRY_ANON, i % 2);
+        what_is_said_is_watched_in(FERRY_SHARED, i % 2);
+    }
 }
 
 /* A range is collected without touching what is known of the others. */
@@ -304,6 +347,7 @@ int main(int argc, char **argv)
         {"finds_writes_to_a_file", finds_writes_to_a_file},
         {"finds_writes_to_huge_pages", finds_writes_to_huge_pages},
         {"finds_writes_to_pages_of_1_gib", finds_writes_to_pages_of_1_gib},
+        {"what_is_said_is_watched", what_is_said_is_watched},
         {"ranges_are_apart", ranges_are_apart},
         {"sparse_regions_cost_nothing", sparse_regions_cost_nothing},
         {"reading_is_not_writing", reading_is_not_writing},
