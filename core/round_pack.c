@@ -180,7 +180,10 @@ int pf_round_pack(struct pf_mover *mover)
     if (sent != 0)
         return sent;
     int begun = begin(mover);
-    return begun == 2 && packing->count > 0 ? 0 : begun;
+    if (begun == 2 && packing->count > 0)
+        return 0;
+    /* Not packed from this moment on: there may be pages that go another way. */
+    return begun == 2 && !pf_route_packs(mover) ? 1 : begun;
 }
 
 /* ---- setting up ------------------------------------------------------------------------------ */
