@@ -227,10 +227,62 @@ static void what_is_given_back_is_gone(void)
     }
 }
 
+/* ---- growing --------------------------------------------------------------------------------- */
+
+/* The pages lie so far apart that none is in another's window, where windows are parts of regions.
+ */
+enum { GROWN = 4, STRIDE = 32 << 20 };
+
+struct growing {
+    char *region;
+    unsigned rounds;
+};
+
+/* When the round and the look behind it are over: nobody has heard of this page yet. */
+__attribute__((no_sanitize_thread)) static int on_round(void *ctx, enum ferry_event event,
+                                                        char *reason, size_t size)
+{
+    struct growing *growing = ctx;
+    (void)reason;
+    (void)size;
+    if (event == FERRY_EVENT_ROUND && ++growing->rounds < GROWN)
+        growing->region[(size_t)growing->rounds * STRIDE] = 'b';
+    return 0;
+}
+
+static int growing_job(struct rig_side *side)
+{
+    struct growing growing = {.rounds = 0};
+    rig_open(side);
+    growing.region = ferry_job_alloc(side->job, "region", (size_t)GROWN * STRIDE, 0, FERRY_ANON);
+    if (!growing.region || ferry_job_notify(side->job, on_round, &growing) < 0)
+        return 96;
+    if (rig_start(side) == FERRY_ARRIVED) {
+        rig_say(side, "answer %d", growing.region[0] == 'a' && growing.region[STRIDE] == 'b');
+        return rig_close(side);
+    }
+    growing.region[0] = 'a';
+    if (rig_move(side, side->uri) != FERRY_MOVED)
+        return 95;
+    return rig_close(side);
+}
+
+static void what_grows_meanwhile_arrives(void)
+{
+    static const char *const modes[] = {"hybrid", "precopy"};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0] && !pulls(); i++) {
+        const char *const options[] = {"mode", modes[i], NULL};
+        struct rig_run run;
+        rig_run(&run, &(struct rig_setup){.body = growing_job, .source_options = options});
+        rig_assert_moved(&run, 1);
+    }
+}
+
 const struct pf_test rules_unseen[] = {
     {"what is told arrives", what_is_told_arrives},
     {"what is sent late arrives", what_is_sent_late_arrives},
     {"what nobody sees is missed", what_nobody_sees_is_missed},
     {"what is given back is gone", what_is_given_back_is_gone},
+    {"what grows meanwhile arrives", what_grows_meanwhile_arrives},
     {NULL, NULL},
 };
