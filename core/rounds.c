@@ -6,12 +6,18 @@
 #include "core/source.h"
 
 /* So much is collected at once: the job may wait for the memory map meanwhile. */
-enum { COLLECT_BYTES = 64 << 20 };
+enum { COLLECT_BYTES = 64 << 20, ATTEND_EVERY_MS = 20 };
 
 /* While the job is on its way to the pause: how soon it is looked what it has written. */
 enum { KEEP_UP_FIRST_MS = 2, KEEP_UP_MS = 10, KEEP_UP_PART = 4 };
 
-/* ---- collecting ------------------------------------------------------------------------------ */
+/* ---- meanwhile ------------------------------------------------------------------------------- */
+
+static void wake_movers(struct pf_source *source)
+{
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        pf_worker_nudge(&source->movers[i].worker);
+}
 
 static bool all_sent(struct pf_source *source)
 {
@@ -21,13 +27,41 @@ static bool all_sent(struct pf_source *source)
     return true;
 }
 
-/* Movers send already what has been found. Between rounds no answer may be due. */
-static int ask_ahead(struct pf_source *source)
+static int attend(struct pf_source *source, unsigned most_ms)
 {
-    if (all_sent(source))
+    struct pf_session *session = &source->session;
+    struct pf_message message;
+    int got = pf_session_poll(session, &message);
+    if (got > 0 && message.type != PF_MSG_WINDOW)
+        return pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
+                      pf_message_name(message.type));
+    if (got > 0) {
+        got = pf_windows_take(&source->rounds.windows, &source->job->regions, session, &message);
+        wake_movers(source);
+    } else if (got == 0) {
+        got = pf_session_step_within(session, most_ms);
+    }
+    return got ? got : pf_windows_ask(&source->rounds.windows, &source->memory, session);
+}
+
+/* ---- collecting ------------------------------------------------------------------------------ */
+
+/*
+ * Looking at a large memory takes its time: the peer wants to hear of us, the user may cancel, and
+ * movers send already what has been found. Windows are asked for in a round only: between rounds no
+ * answer may be due.
+ */
+static int attend_at_times(struct pf_source *source)
+{
+    uint64_t now = pf_now_ns();
+    if (now - source->rounds.attended_ns < ATTEND_EVERY_MS * 1000000ull)
         return 0;
-    pf_windows_look(&source->rounds.windows);
-    return pf_windows_ask(&source->rounds.windows, &source->memory, &source->session);
+    source->rounds.attended_ns = now;
+    if (!all_sent(source)) {
+        pf_windows_look(&source->rounds.windows);
+        wake_movers(source);
+    }
+    return attend(source, 0);
 }
 
 static int collect_region(struct pf_source *source, unsigned id)
@@ -42,7 +76,7 @@ static int collect_region(struct pf_source *source, unsigned id)
         int error = pf_tracker_collect(source->rounds.tracker, id, range, &own->unsent,
                                        &source->session.why);
         if (!error)
-            error = ask_ahead(source);
+            error = attend_at_times(source);
         if (error)
             return error;
     }
@@ -76,12 +110,6 @@ static int collect_running(struct pf_source *source)
 }
 
 /* ---- one round ------------------------------------------------------------------------------- */
-
-static void wake_movers(struct pf_source *source)
-{
-    for (unsigned i = 0; i < source->session.rail_count; i++)
-        pf_worker_nudge(&source->movers[i].worker);
-}
 
 static void begin_pass(struct pf_source *source, bool collected)
 {
@@ -119,23 +147,6 @@ static void heed_end(struct pf_source *source)
         atomic_store(&source->movers[i].round.halt, true);
     source->rounds.windows.region = source->rounds.windows.count;
     wake_movers(source);
-}
-
-static int attend(struct pf_source *source, unsigned most_ms)
-{
-    struct pf_session *session = &source->session;
-    struct pf_message message;
-    int got = pf_session_poll(session, &message);
-    if (got > 0 && message.type != PF_MSG_WINDOW)
-        return pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
-                      pf_message_name(message.type));
-    if (got > 0) {
-        got = pf_windows_take(&source->rounds.windows, &source->job->regions, session, &message);
-        wake_movers(source);
-    } else if (got == 0) {
-        got = pf_session_step_within(session, most_ms);
-    }
-    return got ? got : pf_windows_ask(&source->rounds.windows, &source->memory, session);
 }
 
 static void tell_progress(struct pf_source *source)
@@ -247,6 +258,7 @@ static int first_round(struct pf_source *source)
 {
     begin_pass(source, false);
     int error = collect_running(source);
+    pf_windows_look(&source->rounds.windows);
     end_collecting(source);
     if (!error)
         error = wait_sent(source);

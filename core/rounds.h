@@ -24,6 +24,7 @@ struct pf_rounds {
     bool keeping_up;       /* the job is asked to pause, and they are still at it */
     uint64_t collected_ns; /* when the latest collect began */
     uint64_t collect_ns;   /* how long it took */
+    uint64_t attended_ns;  /* when the peer was listened to, while collecting */
 };
 
 /* Before anything is told: which mode this is. -EINVAL options that exclude each other. */
