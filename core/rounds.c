@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "core/source.h"
 
+#include <stdlib.h>
+
 /* So much is collected at once: the job may wait for the memory map meanwhile. */
 enum { COLLECT_BYTES = 64 << 20, ATTEND_EVERY_MS = 20 };
 
@@ -388,8 +390,15 @@ static void replaced(void *ctx, unsigned region, struct pf_run run)
 static int open_rounds(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
+    rounds->landed =
+        calloc(source->memory.count ? source->memory.count : 1, sizeof(struct pf_pageset *));
+    if (!rounds->landed)
+        return pf_why(&source->session.why, -ENOMEM, "no memory for the region table");
+    for (unsigned i = 0; i < source->memory.count; i++)
+        rounds->landed[i] = &source->memory.regions[i].landed;
     struct pf_tracker_attr attr = {
         .regions = &source->job->regions,
+        .sent = rounds->landed,
         .choice = source->session.options->tracker,
         .marked = atomic_load_explicit(&source->job->marked, memory_order_acquire),
         .replaced = replaced,
@@ -476,5 +485,7 @@ void pf_rounds_close(struct pf_source *source)
     if (source->rounds.tracker)
         pf_tracker_close(source->rounds.tracker);
     source->rounds.tracker = NULL;
+    free(source->rounds.landed);
+    source->rounds.landed = NULL;
     pf_windows_free(&source->rounds.windows);
 }

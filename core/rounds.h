@@ -18,6 +18,7 @@ struct pf_rounds {
     bool windows_open;
     struct pf_windows windows;
     struct pf_tracker *tracker;
+    struct pf_pageset **landed; /* of each region, for the tracker */
     struct pf_pacing pacing;
     unsigned number;       /* of the latest round, */
     unsigned passes;       /* and how often the movers were sent off: more than once in a round */

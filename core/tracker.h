@@ -26,6 +26,13 @@ struct pf_tracker_attr {
      */
     struct pf_pageset *marked;
     /*
+     * One for each region: pages that the caller has read as anything but zeros. He adds a page
+     * before he reads it. What the job has given back and is in there is dirty. NULL: the tracker
+     * remembers by itself what had content when it looked; that is not enough if memory may be
+     * given back a second time while the caller reads. May be NULL for a region, too.
+     */
+    struct pf_pageset *const *sent;
+    /*
      * A range has other pages from now on, since the job gave it back: told before the range counts
      * as dirty. Called by the tracker's thread with its lock held, while a thread of the job waits:
      * it must not touch the job's memory, allocate, or wait for anybody who may. May be NULL.

@@ -54,6 +54,29 @@ void pf_tracker_move(struct pf_pageset *from, struct pf_run range, struct pf_pag
     }
 }
 
+static void add_members(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to)
+{
+    struct pf_run next;
+    while ((next = pf_pageset_next_within(from, range, SIZE_MAX)).pages) {
+        pf_pageset_add_run(to, next);
+        range = run_from(next.first + next.pages, range);
+    }
+}
+
+/*
+ * Pages without content. A page may have come and gone since the last look, and have been read in
+ * between: who read it knows better than we do.
+ */
+static void say_gone(struct pf_tracker *tracker, unsigned region, struct pf_run gone,
+                     struct pf_pageset *dirty)
+{
+    if (tracker->attr.sent && tracker->attr.sent[region])
+        add_members(tracker->attr.sent[region], gone, dirty);
+    else
+        add_members(&tracker->list[region].had, gone, dirty);
+    pf_pageset_remove_run(&tracker->list[region].had, gone);
+}
+
 /*
  * Data that isn't mapped: swapped out as it was watched, or nobody watched it, and it's as good as
  * dirty. The scratch set has the run; what of it is watched is taken out.
@@ -84,7 +107,7 @@ static int settle_gap(struct pf_tracker *tracker, unsigned region, struct pf_run
     while (!error && gap.pages) {
         struct pf_run data;
         error = pf_populated_next_data(tracked->fd, tracked->region, gap, &data);
-        pf_tracker_move(&tracked->had, (struct pf_run){gap.first, data.first - gap.first}, dirty);
+        say_gone(tracker, region, (struct pf_run){gap.first, data.first - gap.first}, dirty);
         if (!error && data.pages)
             error = settle_data(tracker, region, data, dirty);
         gap = run_from(data.first + data.pages, gap);
@@ -120,20 +143,11 @@ static int settle_private(struct pf_tracker *tracker, unsigned region, struct pf
     while (!error && rest.pages) {
         struct pf_run gone = pf_pageset_next_within(&tracked->scratch, rest, SIZE_MAX);
         pf_pageset_add_run(&tracked->had, (struct pf_run){rest.first, gone.first - rest.first});
-        pf_tracker_move(&tracked->had, gone, dirty);
+        say_gone(tracker, region, gone, dirty);
         rest = run_from(gone.first + gone.pages, rest);
     }
     pf_pageset_remove_run(&tracked->scratch, run);
     return error;
-}
-
-static void add_members(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to)
-{
-    struct pf_run next;
-    while ((next = pf_pageset_next_within(from, range, SIZE_MAX)).pages) {
-        pf_pageset_add_run(to, next);
-        range = run_from(next.first + next.pages, range);
-    }
 }
 
 /* What was given back once. */

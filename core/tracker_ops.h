@@ -23,7 +23,8 @@ struct pf_tracked {
     /*
      * Reading the event of a madvise() lets it go on, and its pages vanish at any time after that:
      * also after a collect that said them dirty and saw them still there. So where pages were given
-     * back once, those that had content at the last look and don't any more are dirty, too. In a
+     * back once, those that the caller has read, or that had content at the last look, and that
+     * have none any more are dirty, too. In a
      * file the kernel remembers the protection of a page that is gone, and a page that is read
      * there next looks as if nothing had happened: what has content and was given back there once
      * is dirty each time. In huge pages, where neither can be told, all that was.

@@ -53,6 +53,31 @@ static void what_goes_late_is_dirty(void)
     take_down(stand);
 }
 
+/*
+ * It comes and goes between two looks, and was read meanwhile: only who read it knows that there is
+ * something to be said.
+ */
+static void what_was_read_before_it_went_is_dirty(void)
+{
+    struct stand *stand = set_up(FERRY_ANON);
+    struct pf_pageset read;
+    struct pf_pageset *sent[] = {&read};
+    CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&read, pf_region_pages(stand->region)), 0);
+    stand->tracker->attr.sent = sent;
+    write_page(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    CU_ASSERT_EQUAL(madvise(stand->base + PAGE, PAGE, MADV_DONTNEED), 0);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    write_page(stand, 1);
+    pf_pageset_add(&read, 1);
+    vanish(stand, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand, 1));
+    pf_pageset_remove(&read, 1);
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    take_down(stand);
+    pf_pageset_free(&read);
+}
+
 /* The tracker's own, and then the job writes at once. */
 static const struct pf_tracker_ops *real;
 static char *written_then;
@@ -171,6 +196,7 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"what_is_given_back_is_dirty", what_is_given_back_is_dirty},
         {"what_goes_late_is_dirty", what_goes_late_is_dirty},
+        {"what_was_read_before_it_went_is_dirty", what_was_read_before_it_went_is_dirty},
         {"what_is_written_and_goes_late_is_dirty", what_is_written_and_goes_late_is_dirty},
         {"what_goes_late_and_is_read_is_dirty", what_goes_late_and_is_read_is_dirty},
         {"what_is_not_mapped_any_more_is_found", what_is_not_mapped_any_more_is_found},

@@ -29,6 +29,7 @@ struct torture {
     const struct pf_region *region;
     struct pf_tracker *tracker;
     struct pf_pageset dirty;
+    struct pf_pageset sent; /* pages of which the shadow may have more than zeros */
     uint64_t *shadow;
     size_t step; /* between hot pages */
     int give_back;
@@ -106,9 +107,13 @@ static void copy_dirty(struct torture *torture)
     while ((run = pf_pageset_next_upto(&torture->dirty, 0, 1)).pages) {
         const uint64_t *from = (uint64_t *)(void *)pf_region_page(torture->region, run.first);
         uint64_t *to = torture->shadow + run.first * words;
+        uint64_t any = 0;
         pf_pageset_remove_run(&torture->dirty, run);
+        pf_pageset_add_run(&torture->sent, run);
         for (size_t i = 0; i < words; i++)
-            to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+            any |= to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+        if (any == 0)
+            pf_pageset_remove_run(&torture->sent, run);
     }
 }
 
@@ -155,6 +160,7 @@ static void set_up(struct torture *torture, unsigned flags, size_t page_size, si
     torture->shadow = calloc(1, bytes);
     CU_ASSERT_PTR_NOT_NULL_FATAL(torture->shadow);
     CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&torture->dirty, pages), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&torture->sent, pages), 0);
     pthread_barrier_init(&torture->barrier, NULL, WRITERS + 1);
 }
 
@@ -167,7 +173,8 @@ static void run_in(unsigned flags, size_t page_size, size_t pages, bool thp)
         madvise(torture->region->addr, torture->region->bytes, MADV_HUGEPAGE);
         memset(torture->region->addr, 1, torture->region->bytes);
     }
-    struct pf_tracker_attr attr = {.regions = &torture->regions, .choice = kind};
+    struct pf_pageset *sent[] = {&torture->sent};
+    struct pf_tracker_attr attr = {.regions = &torture->regions, .choice = kind, .sent = sent};
     CU_ASSERT_EQUAL_FATAL(pf_tracker_open(&torture->tracker, &attr, &why), 0);
     for (unsigned i = 0; i < WRITERS; i++)
         pthread_create(&torture->writers[i], NULL, run_writer, torture);
@@ -177,6 +184,7 @@ static void run_in(unsigned flags, size_t page_size, size_t pages, bool thp)
     pf_tracker_close(torture->tracker);
     pthread_barrier_destroy(&torture->barrier);
     pf_pageset_free(&torture->dirty);
+    pf_pageset_free(&torture->sent);
     pf_regions_unmap(&torture->regions);
     free(torture->shadow);
     free(torture);
