@@ -25,6 +25,8 @@ struct pf_bench {
     size_t bytes;               /* of the job's region; 0: the measurement's default */
     size_t page_size;           /* of the region: FERRY_PAGE_DEFAULT or FERRY_PAGE_2M */
     unsigned flags;             /* of the region: FERRY_ANON or FERRY_SHARED */
+    bool thp;                   /* 4 KiB pages may be transparent huge pages */
+    bool one_mode;              /* downtime: of engine.mode only */
     unsigned threads;           /* of the job, that fault at once; fault only. 0: one */
     size_t link_bytes;          /* of the bare connection's regions; 0: PF_LINK_REGION_BYTES */
     bool prefetch;              /* jobs that arrive here grant trays for neighbours */

@@ -155,12 +155,18 @@ static int measure_one(struct downtime_bench *run, unsigned mode, unsigned size)
     return error;
 }
 
+static bool is_wanted(const struct downtime_bench *run, unsigned mode)
+{
+    return !run->bench.one_mode || run->bench.engine.mode == modes[mode];
+}
+
 static int measure_round(struct downtime_bench *run)
 {
     int error = 0;
     for (unsigned size = 0; size < run->sizes && !error; size++)
         for (unsigned mode = 0; mode < MODES && !error; mode++)
-            error = measure_one(run, mode, size);
+            if (is_wanted(run, mode))
+                error = measure_one(run, mode, size);
     run->rounds++;
     return error;
 }
@@ -180,11 +186,13 @@ static int measure(struct downtime_bench *run)
 static void fill(struct downtime_bench *run, struct pf_report *report)
 {
     double downtime[SIZES];
-    report->rows = MODES * run->sizes;
+    report->rows = (run->bench.one_mode ? 1 : MODES) * run->sizes;
     report->columns = PARTS;
     memcpy(report->heads, heads, sizeof heads);
     double growth[MODES];
     for (unsigned mode = 0; mode < MODES; mode++) {
+        if (!is_wanted(run, mode))
+            continue;
         for (unsigned size = 0; size < run->sizes; size++)
             for (unsigned part = 0; part < PARTS; part++) {
                 double value = pf_median(run->figures[mode][size][part], run->rounds);
@@ -195,7 +203,8 @@ static void fill(struct downtime_bench *run, struct pf_report *report)
         growth[mode] = downtime[run->sizes - 1] / downtime[0];
     }
     for (unsigned mode = 0; mode < MODES; mode++)
-        pf_report_add(report, growths[mode].key, growths[mode].label, "", growth[mode]);
+        if (is_wanted(run, mode))
+            pf_report_add(report, growths[mode].key, growths[mode].label, "", growth[mode]);
     pf_report_add(report, "smallest_MiB", "smallest job", "MiB", (double)(run->bytes[0] >> 20));
     pf_report_add(report, "largest_MiB", "largest job", "MiB",
                   (double)(run->bytes[run->sizes - 1] >> 20));
@@ -213,6 +222,8 @@ int pf_bench_downtime(const struct pf_bench *bench, struct pf_report *report, st
     run->bench = *bench;
     run->why = why;
     int error = choose_sizes(run);
+    if (!error && bench->one_mode && bench->engine.mode == PF_MODE_AUTO)
+        error = pf_why(why, -EINVAL, "the downtime is measured of hybrid, precopy and postcopy");
     if (!error)
         error = pf_peer_start(&run->peer, &run->bench, why);
     if (!error)

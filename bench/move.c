@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -125,6 +126,8 @@ static int move(struct ferry_job *job, const struct pf_bench *bench,
         ferry_job_alloc(job, region_name, command->bytes, bench->page_size, bench->flags);
     if (!memory)
         return say_why(job, -errno, why);
+    if (bench->thp)
+        madvise(memory, command->bytes, MADV_HUGEPAGE);
     fill(memory, command->bytes / PF_TOUCH_PAGE, command->seed);
     int how = ferry_job_start(job);
     if (how != FERRY_FRESH)

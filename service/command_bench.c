@@ -54,6 +54,7 @@ struct bench_args {
     unsigned long threads;
     size_t page_size;
     unsigned flags;
+    bool thp;
     double seconds;
     bool quick, json;
 };
@@ -65,7 +66,10 @@ static const struct argp_option rows[] = {
      "Size of the job that is moved (default: fault 256, bulk and precopy 512, downtime 8192 at "
      "most, prefetch 64, fetch 16)",
      0},
-    {"pages", KEY_PAGES, "4k|2m", 0, "Page size of the job that is moved (default 4k)", 0},
+    {"pages", KEY_PAGES, "4k|thp|2m", 0,
+     "Pages of the job that is moved: 4k, the same with transparent huge pages (downtime), or 2m "
+     "(default 4k)",
+     0},
     {"shared", KEY_SHARED, NULL, 0, "The job's memory is a memfd (default: anonymous memory)", 0},
     {"threads", KEY_THREADS, "COUNT", 0,
      "fault: so many threads of the job fault at once, up to 64, against eight (default 1)", 0},
@@ -106,11 +110,12 @@ static unsigned long parse_number(const char *option, const char *what, unsigned
     return value;
 }
 
-static size_t parse_pages(const char *text, struct argp_state *state)
+static void parse_pages(struct bench_args *args, const char *text, struct argp_state *state)
 {
-    if (strcmp(text, "4k") != 0 && strcmp(text, "2m") != 0)
-        argp_error(state, "--pages can't be \"%.40s\": give 4k or 2m", text);
-    return text[0] == '4' ? FERRY_PAGE_DEFAULT : FERRY_PAGE_2M;
+    args->thp = strcmp(text, "thp") == 0;
+    if (!args->thp && strcmp(text, "4k") != 0 && strcmp(text, "2m") != 0)
+        argp_error(state, "--pages can't be \"%.40s\": give 4k, thp or 2m", text);
+    args->page_size = text[0] == '2' ? FERRY_PAGE_2M : FERRY_PAGE_DEFAULT;
 }
 
 static double parse_seconds(const char *text, struct argp_state *state)
@@ -134,6 +139,8 @@ static void check_complete(struct bench_args *args, struct argp_state *state)
         args->measurement->run != pf_bench_bulk &&
         (args->measurement->run != pf_bench_fault || args->threads > 1))
         argp_error(state, "--pages 2m is for the measurements bulk and fault (without --threads)");
+    if (args->thp && args->measurement && args->measurement->run != pf_bench_downtime)
+        argp_error(state, "--pages thp is for the measurement downtime");
     if (args->threads > 1 && args->measurement && args->measurement->run != pf_bench_fault)
         argp_error(state, "--threads is for the measurement fault");
     if (args->seconds == 0)
@@ -169,7 +176,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         args->mib = parse_number("--size", "MiB", MIB_MAX, text, state);
         return 0;
     case KEY_PAGES:
-        args->page_size = parse_pages(text, state);
+        parse_pages(args, text, state);
         return 0;
     case KEY_SHARED:
         args->flags = FERRY_SHARED;
@@ -288,6 +295,8 @@ static int measure(const struct bench_args *args)
         .bytes = (size_t)args->mib << 20,
         .page_size = args->page_size,
         .flags = args->flags,
+        .thp = args->thp,
+        .one_mode = args->engine.given[pf_options_find("mode")],
         .threads = (unsigned)args->threads,
         .seconds = args->seconds,
     };
