@@ -85,11 +85,21 @@ static int collect_region(struct pf_source *source, unsigned id)
     return 0;
 }
 
+/* Is all of the job's memory still where it was? Who reads what isn't ends the job. */
+static int check_regions(struct pf_source *source)
+{
+    struct pf_why *why = &source->session.why;
+    int error = pf_tracker_failure(source->rounds.tracker, why);
+    for (unsigned id = 0; id < source->memory.count && !error; id++)
+        error = pf_region_check_file(source->memory.regions[id].region, why);
+    return error;
+}
+
 static int collect_all(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
     uint64_t began = pf_now_ns();
-    int error = 0;
+    int error = check_regions(source);
     for (unsigned id = 0; id < source->memory.count && !error; id++)
         if (!source->memory.regions[id].late)
             error = collect_region(source, id);
@@ -269,7 +279,10 @@ static int first_round(struct pf_source *source)
 
 static int later_round(struct pf_source *source)
 {
+    int error = check_regions(source);
     pf_windows_look(&source->rounds.windows);
+    if (error)
+        return error;
     begin_pass(source, true);
     return wait_sent(source);
 }
@@ -405,6 +418,7 @@ static int open_rounds(struct pf_source *source)
         .ctx = source,
     };
     rounds->windows_open = true;
+    rounds->windows.told = true;
     /* Until it has been looked at, all of it is. */
     pf_count_set(&source->job->counters.remaining_bytes,
                  pf_count_get(&source->job->counters.total_bytes));

@@ -64,6 +64,12 @@ int pf_tracker_collect(struct pf_tracker *tracker, unsigned region, struct pf_ru
                        struct pf_pageset *dirty, struct pf_why *why);
 
 /*
+ * 0, or why collecting would fail: a part of a region was unmapped or moved. To be asked before
+ * memory is read that was collected a while ago.
+ */
+int pf_tracker_failure(struct pf_tracker *tracker, struct pf_why *why);
+
+/*
  * Leave no trace on the memory: nothing protected, nothing registered, transparent huge pages as
  * before. Takes about 5 ms for each GiB in use, so it's better done after the switch. NULL is
  * nothing.

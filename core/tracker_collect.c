@@ -213,3 +213,11 @@ int pf_tracker_collect(struct pf_tracker *tracker, unsigned region, struct pf_ru
     }
     return error;
 }
+
+int pf_tracker_failure(struct pf_tracker *tracker, struct pf_why *why)
+{
+    pthread_mutex_lock(&tracker->lock);
+    int error = tracker->failure ? pf_why(why, tracker->failure, "%s", tracker->why.text) : 0;
+    pthread_mutex_unlock(&tracker->lock);
+    return error;
+}

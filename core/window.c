@@ -46,19 +46,25 @@ static int take_open(struct pf_window *window, struct pf_session *session,
 }
 
 /*
- * Which window of a region a message is about; NULL if it can't be about any. A short region is one
- * chunk: what was asked for is an answer.
+ * Which window of a region a message is about; NULL if it can't be about any: a chunk that was
+ * asked for (a short region is one chunk), or before anything was, all of it.
  */
-static struct pf_window *addressed(struct pf_region_windows *windows,
-                                   const struct pf_region *region, uint64_t first, uint64_t pages)
+static struct pf_window *addressed(const struct pf_windows *windows, unsigned id,
+                                   const struct pf_region *region, struct pf_run pages,
+                                   unsigned kind)
 {
-    size_t each = pf_region_chunk_pages(region);
-    size_t chunk = first / each;
-    if (first % each == 0 && chunk < pf_region_chunks(region) &&
-        pages == pf_region_chunk(region, chunk).pages &&
-        atomic_load(&windows->chunks[chunk].state) == PF_WINDOW_ASKED)
-        return &windows->chunks[chunk];
-    return first == 0 && pages == pf_region_pages(region) ? &windows->whole : NULL;
+    struct pf_region_windows *own = &windows->list[id];
+    size_t chunk = pages.first / pf_region_chunk_pages(region);
+    if (!windows->told)
+        return pages.first == 0 && pages.pages == pf_region_pages(region) &&
+                       kind != PF_WINDOW_MSG_REFUSED
+                   ? &own->whole
+                   : NULL;
+    if (chunk >= pf_region_chunks(region) || kind == PF_WINDOW_MSG_NEVER ||
+        atomic_load(&own->chunks[chunk].state) != PF_WINDOW_ASKED)
+        return NULL;
+    struct pf_run asked = pf_region_chunk(region, chunk);
+    return pages.first == asked.first && pages.pages == asked.pages ? &own->chunks[chunk] : NULL;
 }
 
 int pf_windows_take(struct pf_windows *windows, const struct pf_regions *regions,
@@ -66,11 +72,11 @@ int pf_windows_take(struct pf_windows *windows, const struct pf_regions *regions
 {
     uint32_t region = pf_get_u32(&message->payload);
     uint32_t kind = pf_get_u32(&message->payload);
-    uint64_t first = pf_get_u64(&message->payload);
-    uint64_t pages = pf_get_u64(&message->payload);
+    struct pf_run pages = {.first = pf_get_u64(&message->payload)};
+    pages.pages = pf_get_u64(&message->payload);
     struct pf_window *window = NULL;
     if (!message->payload.bad && region < windows->count && kind <= PF_WINDOW_MSG_NEVER)
-        window = addressed(&windows->list[region], &regions->list[region], first, pages);
+        window = addressed(windows, region, &regions->list[region], pages, kind);
     if (!window || atomic_load(&window->state) >= PF_WINDOW_OPEN)
         return pf_why(&session->why, -EPROTO, "the destination offers a window that can't be");
     int error = kind == PF_WINDOW_MSG_OPEN ? take_open(window, session, message) : 0;

@@ -33,6 +33,7 @@ struct pf_region_windows {
 struct pf_windows {
     unsigned count;
     struct pf_region_windows *list; /* one for each region */
+    bool told;                      /* all that are whole regions: from here on chunks only */
     bool by_stages;                 /* --pin stage: none are asked for */
     unsigned asked;                 /* answers that are due */
     unsigned region;                /* where to look for more to ask for; `count`: nowhere */

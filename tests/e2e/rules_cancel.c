@@ -6,6 +6,8 @@
 #include "core/uffd.h"
 #include "tests/e2e/rules.h"
 
+#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { PAGES = 2048, STEPS = 3, TRIES = 400 };
@@ -14,10 +16,17 @@ struct play {
     unsigned round; /* at whose end it is given up */
 };
 
+/* What a program must not do while its memory is being sent. */
+struct loss {
+    bool file; /* its file gets shorter; or a part is unmapped */
+    const char *said;
+};
+
 struct scene {
     struct rig_side *side;
     struct grid grid;
     unsigned rounds;
+    int fd;
 };
 
 /* Some pages are always dirty again: there is a second round, in the pause. */
@@ -124,7 +133,70 @@ static void given_up_in_the_pause(void)
     cancel_at(2);
 }
 
+/* ---- memory that is not there any more ------------------------------------------------------- */
+
+static int lose_memory(void *ctx, enum ferry_event event, char *reason, size_t size)
+{
+    struct scene *scene = ctx;
+    const struct loss *loss = scene->side->ctx;
+    char *memory = (char *)scene->grid.words;
+    (void)reason;
+    (void)size;
+    if (event != FERRY_EVENT_ROUND || scene->rounds++ > 0)
+        return 0;
+    /* What was written is to be read next. */
+    memset(memory, 2, PAGES / 2 * RIG_PAGE);
+    if (loss->file)
+        return ftruncate(scene->fd, (off_t)(PAGES / 2 * RIG_PAGE));
+    return munmap(memory + PAGES / 2 * RIG_PAGE, PAGES / 2 * RIG_PAGE);
+}
+
+static int losing_job(struct rig_side *side)
+{
+    const struct loss *loss = side->ctx;
+    struct scene scene = {.side = side, .grid = {.pages = PAGES / 2}, .fd = -1};
+    size_t bytes = PAGES * RIG_PAGE;
+    if (loss->file && ((scene.fd = memfd_create("grid", MFD_CLOEXEC)) < 0 ||
+                       ftruncate(scene.fd, (off_t)bytes) < 0))
+        return 94;
+    scene.grid.words = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                            loss->file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, scene.fd, 0);
+    rig_open(side);
+    int error = loss->file
+                    ? ferry_job_protect_fd(side->job, "grid", scene.grid.words, bytes, scene.fd, 0)
+                    : ferry_job_protect(side->job, "grid", scene.grid.words, bytes);
+    if (error || ferry_job_notify(side->job, lose_memory, &scene) < 0)
+        return 96;
+    if (rig_start(side) != FERRY_FRESH)
+        return rig_close(side);
+    memset(scene.grid.words, 1, bytes);
+    rig_say(side, "stayed %d", rig_move(side, side->uri) == FERRY_CONTINUE);
+    rig_say(side, "why %s", ferry_job_why(side->job));
+    grid_fill(&scene.grid); /* of what is left */
+    return rig_close(side);
+}
+
+/* The job goes on, with what it has left itself. */
+static void lost_memory_ends_the_migration(void)
+{
+    static const char *const precopy[] = {"mode",     "precopy", "fetch", "write",
+                                          "downtime", "1",       NULL};
+    static const struct loss losses[] = {
+        {true, "must not shrink while it is a region"},
+        {false, "was unmapped in part while its memory was being sent"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct rig_run run;
+        rig_run(&run, &(struct rig_setup){
+                          .body = losing_job, .ctx = &losses[i], .source_options = precopy});
+        CU_ASSERT_EQUAL(rig_number(&run.source, "stayed"), 1);
+        CU_ASSERT_TRUE(rig_mentions(&run.source, losses[i].said));
+        CU_ASSERT_EQUAL(run.source.status, 0);
+    }
+}
+
 const struct pf_test rules_cancel[] = {
+    {"lost_memory_ends_the_migration", lost_memory_ends_the_migration},
     {"given_up_after_the_first_round", given_up_after_the_first_round},
     {"given_up_in_the_pause", given_up_in_the_pause},
     {NULL, NULL},
