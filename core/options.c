@@ -122,8 +122,8 @@ const struct pf_option pf_option_table[] = {
            "Share of its time that is taken from such a job at first", .minimum = 1, .maximum = 99),
     OPTION(throttle_step, "throttle-step", PF_OPTION_UNSIGNED, "10", "PERCENT",
            "How much more each time that is not enough", .minimum = 1, .maximum = 99),
-    OPTION(throttle_max, "throttle-max", PF_OPTION_UNSIGNED, "99", "PERCENT", "And at most",
-           .minimum = 1, .maximum = 99),
+    OPTION(throttle_max, "throttle-max", PF_OPTION_UNSIGNED, "99", "PERCENT",
+           "Most of its time that is taken", .minimum = 1, .maximum = 99),
 };
 
 static_assert(sizeof pf_option_table / sizeof pf_option_table[0] == PF_OPTION_COUNT,
@@ -332,8 +332,10 @@ static void allowed(const struct pf_option *option, char *out, size_t size)
         snprintf(out, size, "seconds from %s to %s, such as 15 or 0.5", low, high);
         break;
     case PF_OPTION_SIZE:
-        snprintf(out, size, "%sa size from %s to %s that is a multiple of %s, such as 64K or 1MiB",
-                 option->automatic ? "auto, or " : "", low, high, step);
+        snprintf(out, size, "%sa size from %s to %s%s%s, such as 64K or 1MiB",
+                 option->automatic ? "auto, or " : "", low, high,
+                 option->multiple > 0 ? " that is a multiple of " : "",
+                 option->multiple > 0 ? step : "");
         break;
     case PF_OPTION_CHOICE: {
         size_t used = 0;

@@ -64,7 +64,7 @@ static const struct argp_option rows[] = {
      "What to measure: a URI of this host, or a scheme alone (tcp, ofi+tcp, ofi+shm, verbs)", 0},
     {"size", KEY_SIZE, "MIB", 0,
      "Size of the job that is moved (default: fault 256, bulk and precopy 512, downtime 8192 at "
-     "most, prefetch 64, fetch 16)",
+     "most, prefetch 64, fetch 16), or of the memory (scan and dirty 512, xbzrle 32, compress 4)",
      0},
     {"pages", KEY_PAGES, "4k|thp|2m", 0,
      "Pages of the job that is moved: 4k, the same with transparent huge pages (downtime), or 2m "
