@@ -259,8 +259,8 @@ struct ferry_status {
     uint64_t precopy_bytes;         /* page data sent in rounds */
     uint64_t dirty_bytes_per_s;     /* how fast the job writes */
     uint64_t bandwidth_bytes_per_s; /* how fast pages go over */
-    uint64_t expected_downtime_us;  /* were the job paused now */
-    uint64_t eta_ms;                /* until that is short enough, as far as can be said */
+    uint64_t expected_downtime_us;  /* were the job paused now; 0: nobody can tell */
+    uint64_t eta_ms;                /* until the job has moved; 0: nobody can tell */
     uint64_t throttle_percent;      /* of its time that is taken from the job */
     /*
      * At the source: waiting for the safe point, while the job ran; then the parts of the downtime,
