@@ -493,11 +493,31 @@ int pf_rounds_end(struct pf_source *source)
     return error ? error : scan_late(source, false);
 }
 
+static void *close_tracker(void *tracker)
+{
+    pf_tracker_close(tracker);
+    return NULL;
+}
+
+void pf_rounds_part(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    pf_pacing_end(&rounds->pacing);
+    if (!rounds->tracker)
+        return;
+    rounds->closing = pthread_create(&rounds->closer, NULL, close_tracker, rounds->tracker) == 0;
+    if (!rounds->closing)
+        pf_tracker_close(rounds->tracker);
+    rounds->tracker = NULL;
+}
+
 void pf_rounds_close(struct pf_source *source)
 {
     pf_pacing_end(&source->rounds.pacing);
-    if (source->rounds.tracker)
-        pf_tracker_close(source->rounds.tracker);
+    if (source->rounds.closing)
+        pthread_join(source->rounds.closer, NULL);
+    source->rounds.closing = false;
+    pf_tracker_close(source->rounds.tracker);
     source->rounds.tracker = NULL;
     free(source->rounds.landed);
     source->rounds.landed = NULL;

@@ -10,6 +10,8 @@
 #include "core/tracker.h"
 #include "core/window.h"
 
+#include <pthread.h>
+
 struct pf_source;
 
 struct pf_rounds {
@@ -18,6 +20,8 @@ struct pf_rounds {
     bool windows_open;
     struct pf_windows windows;
     struct pf_tracker *tracker;
+    pthread_t closer; /* of the tracker */
+    bool closing;
     struct pf_pageset **landed; /* of each region, for the tracker */
     struct pf_pacing pacing;
     unsigned number;       /* of the latest round, */
@@ -39,6 +43,12 @@ int pf_rounds_run(struct pf_source *source);
  * is unsent afterwards is post-copy's.
  */
 int pf_rounds_end(struct pf_source *source);
+
+/*
+ * The job runs elsewhere: nobody writes here any more. Takes the tracker away in the background,
+ * since that takes milliseconds for each GiB and the peer wants to hear of us.
+ */
+void pf_rounds_part(struct pf_source *source);
 
 /* Any time, also if nothing began. */
 void pf_rounds_close(struct pf_source *source);

@@ -153,7 +153,7 @@ static int take_report(struct pf_source *source, struct pf_message *message)
 static int follow(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
-    pf_rounds_close(source); /* the job is elsewhere: nobody writes here any more */
+    pf_rounds_part(source);
     for (;;) {
         struct pf_message message;
         int error;
