@@ -2,190 +2,13 @@
 #include "core/rounds.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "core/round_pass.h"
 #include "core/source.h"
 
 #include <stdlib.h>
 
-/* So much is collected at once: the job may wait for the memory map meanwhile. */
-enum { COLLECT_BYTES = 64 << 20, ATTEND_EVERY_MS = 20 };
-
 /* While the job is on its way to the pause: how soon it is looked what it has written. */
 enum { KEEP_UP_FIRST_MS = 2, KEEP_UP_MS = 10, KEEP_UP_PART = 4 };
-
-/* ---- meanwhile ------------------------------------------------------------------------------- */
-
-static void wake_movers(struct pf_source *source)
-{
-    for (unsigned i = 0; i < source->session.rail_count; i++)
-        pf_worker_nudge(&source->movers[i].worker);
-}
-
-static bool all_sent(struct pf_source *source)
-{
-    for (unsigned i = 0; i < source->session.rail_count; i++)
-        if (atomic_load(&source->movers[i].round.done) != source->rounds.passes)
-            return false;
-    return true;
-}
-
-static int attend(struct pf_source *source, unsigned most_ms)
-{
-    struct pf_session *session = &source->session;
-    struct pf_message message;
-    int got = pf_session_poll(session, &message);
-    if (got > 0 && message.type != PF_MSG_WINDOW)
-        return pf_why(&session->why, -EPROTO, "the destination spoke out of turn (%s)",
-                      pf_message_name(message.type));
-    if (got > 0) {
-        got = pf_windows_take(&source->rounds.windows, &source->job->regions, session, &message);
-        wake_movers(source);
-    } else if (got == 0) {
-        got = pf_session_step_within(session, most_ms);
-    }
-    return got ? got : pf_windows_ask(&source->rounds.windows, &source->memory, session);
-}
-
-/* ---- collecting ------------------------------------------------------------------------------ */
-
-/*
- * Looking at a large memory takes its time: the peer wants to hear of us, the user may cancel, and
- * movers send already what has been found. Windows are asked for in a round only: between rounds no
- * answer may be due.
- */
-static int attend_at_times(struct pf_source *source)
-{
-    uint64_t now = pf_now_ns();
-    if (now - source->rounds.attended_ns < ATTEND_EVERY_MS * 1000000ull)
-        return 0;
-    source->rounds.attended_ns = now;
-    if (!all_sent(source)) {
-        pf_windows_look(&source->rounds.windows);
-        wake_movers(source);
-    }
-    return attend(source, 0);
-}
-
-static int collect_region(struct pf_source *source, unsigned id)
-{
-    struct pf_source_region *own = &source->memory.regions[id];
-    size_t each = (size_t)COLLECT_BYTES >> own->region->page_shift;
-    if (each == 0)
-        each = 1;
-    for (size_t at = 0; at < own->unsent.pages; at += each) {
-        size_t left = own->unsent.pages - at;
-        struct pf_run range = {at, left < each ? left : each};
-        int error = pf_tracker_collect(source->rounds.tracker, id, range, &own->unsent,
-                                       &source->session.why);
-        if (!error)
-            error = attend_at_times(source);
-        if (error)
-            return error;
-    }
-    return 0;
-}
-
-/* Is all of the job's memory still where it was? Who reads what isn't ends the job. */
-static int check_regions(struct pf_source *source)
-{
-    struct pf_why *why = &source->session.why;
-    int error = pf_tracker_failure(source->rounds.tracker, why);
-    for (unsigned id = 0; id < source->memory.count && !error; id++)
-        error = pf_region_check_file(source->memory.regions[id].region, why);
-    return error;
-}
-
-static int collect_all(struct pf_source *source)
-{
-    struct pf_rounds *rounds = &source->rounds;
-    uint64_t began = pf_now_ns();
-    int error = check_regions(source);
-    for (unsigned id = 0; id < source->memory.count && !error; id++)
-        if (!source->memory.regions[id].late)
-            error = collect_region(source, id);
-    rounds->collect_ns = pf_now_ns() - began;
-    rounds->collected_ns = began;
-    pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
-    return error;
-}
-
-/* Where the tracker can't look and watch again in one step the job has to stand still. */
-static int collect_running(struct pf_source *source)
-{
-    if (!pf_tracker_needs_pause(source->rounds.tracker))
-        return collect_all(source);
-    int error = pf_source_pause(source);
-    if (!error)
-        error = collect_all(source);
-    pf_source_unpause(source);
-    return error;
-}
-
-/* ---- one round ------------------------------------------------------------------------------- */
-
-static void begin_pass(struct pf_source *source, bool collected)
-{
-    source->rounds.passes++;
-    if (source->encoder.open)
-        pf_encoder_round(&source->encoder, source->rounds.passes);
-    pf_count_set(&source->job->counters.round, source->rounds.number);
-    atomic_fetch_add(&source->memory.returns, 1); /* each rail begins with its own stripes again */
-    for (unsigned i = 0; i < source->session.rail_count; i++) {
-        struct pf_round_sender *round = &source->movers[i].round;
-        atomic_store(&round->collected, collected);
-        atomic_store(&round->halt, false);
-        atomic_store(&round->wanted, source->rounds.passes);
-    }
-    wake_movers(source);
-}
-
-static void end_collecting(struct pf_source *source)
-{
-    for (unsigned i = 0; i < source->session.rail_count; i++)
-        atomic_store(&source->movers[i].round.collected, true);
-    wake_movers(source);
-}
-
-/*
- * What has not been taken yet is left to post-copy, by the user's word; or to the last round, since
- * the job stands.
- */
-static void heed_end(struct pf_source *source)
-{
-    bool switched = atomic_load(&source->job->switch_now) && !source->rounds.finish;
-    if (!switched && !(source->rounds.keeping_up && pf_source_paused(source)))
-        return;
-    for (unsigned i = 0; i < source->session.rail_count; i++)
-        atomic_store(&source->movers[i].round.halt, true);
-    source->rounds.windows.region = source->rounds.windows.count;
-    wake_movers(source);
-}
-
-static void tell_progress(struct pf_source *source)
-{
-    struct pf_counters *counters = &source->job->counters;
-    uint64_t left = pf_source_memory_unsent(&source->memory);
-    pf_count_set(&counters->remaining_bytes, left);
-    pf_count_set(&counters->precopy_bytes, pf_count_get(&counters->sent_bytes));
-    if (source->rounds.pacing.job)
-        pf_pacing_heed(&source->rounds.pacing, left);
-    pf_job_report_rails(source->job, &source->session);
-}
-
-/* Until the round is at the destination and no answer is due any more. */
-static int wait_sent(struct pf_source *source)
-{
-    while (!all_sent(source) || source->rounds.windows.asked > 0) {
-        heed_end(source);
-        int error = attend(source, source->session.options->progress_ms);
-        if (!error)
-            error = pf_source_weigh(source, false);
-        if (error)
-            return error;
-        tell_progress(source);
-    }
-    return 0;
-}
 
 struct measured {
     uint64_t began_ns, sent, saved, zeros, collect_ns, dirty, held_ns;
@@ -265,28 +88,6 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
 
 /* ---- the rounds ------------------------------------------------------------------------------ */
 
-/* The first one: pages leave while others are still being found and put under watch. */
-static int first_round(struct pf_source *source)
-{
-    begin_pass(source, false);
-    int error = collect_running(source);
-    pf_windows_look(&source->rounds.windows);
-    end_collecting(source);
-    if (!error)
-        error = wait_sent(source);
-    return error ? error : pf_source_weigh(source, true);
-}
-
-static int later_round(struct pf_source *source)
-{
-    int error = check_regions(source);
-    pf_windows_look(&source->rounds.windows);
-    if (error)
-        return error;
-    begin_pass(source, true);
-    return wait_sent(source);
-}
-
 static int make_rounds(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
@@ -295,7 +96,7 @@ static int make_rounds(struct pf_source *source)
         struct measured measured = begin_measuring(source);
         bool first = rounds->number++ == 0;
         uint64_t collected_before = first ? measured.began_ns : rounds->collected_ns;
-        int error = first ? first_round(source) : later_round(source);
+        int error = first ? pf_pass_first(source) : pf_pass_send(source);
         if (first) {
             measured.dirty = pf_count_get(&source->job->counters.sent_bytes) +
                              pf_count_get(&source->job->counters.saved_bytes);
@@ -303,7 +104,7 @@ static int make_rounds(struct pf_source *source)
         }
         uint64_t took_ns = pf_now_ns() - measured.began_ns;
         if (!error)
-            error = collect_running(source);
+            error = pf_pass_collect_running(source);
         if (error)
             return error;
         next = judge(source, &measured, took_ns, collected_before);
@@ -320,7 +121,7 @@ static int wait_paused(struct pf_source *source, unsigned ms)
     uint64_t until_ns = pf_now_ns() + ms * 1000000ull;
     int error = 0;
     while (!error && !pf_source_paused(source) && pf_now_ns() < until_ns)
-        error = attend(source, ms);
+        error = pf_pass_attend(source, ms);
     return error;
 }
 
@@ -346,11 +147,11 @@ static int keep_up(struct pf_source *source)
     rounds->keeping_up = true;
     rounds->number++;
     while (!error && !pf_source_paused(source)) {
-        error = later_round(source);
+        error = pf_pass_send(source);
         if (!error)
             error = wait_paused(source, between_ms(source));
         if (!error && !pf_source_paused(source))
-            error = collect_all(source);
+            error = pf_pass_collect(source);
     }
     rounds->keeping_up = false;
     if (error)
@@ -371,7 +172,7 @@ static int close_windows(struct pf_source *source)
         return 0;
     source->rounds.windows.region = source->rounds.windows.count;
     while (!error && source->rounds.windows.asked > 0)
-        error = attend(source, session->options->progress_ms);
+        error = pf_pass_attend(source, session->options->progress_ms);
     if (!error)
         error = pf_session_say(session, PF_MSG_CLOSE_WINDOWS);
     if (!error)
@@ -468,7 +269,7 @@ static int send_rest(struct pf_source *source)
     for (unsigned i = 0; i < source->session.rail_count; i++)
         atomic_store(&source->movers[i].round.paused, true);
     rounds->number++;
-    int error = later_round(source);
+    int error = pf_pass_send(source);
     uint64_t took_ns = pf_now_ns() - measured.began_ns;
     pf_count_set(&source->job->counters.rest_us, took_ns / 1000);
     log_round(source, &measured, took_ns, true);
@@ -478,7 +279,7 @@ static int send_rest(struct pf_source *source)
 int pf_rounds_end(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
-    int error = collect_all(source);
+    int error = pf_pass_collect(source);
     if (!error)
         error = scan_late(source, true);
     if (error)
