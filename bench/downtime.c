@@ -189,7 +189,7 @@ static void fill(struct downtime_bench *run, struct pf_report *report)
     report->rows = (run->bench.one_mode ? 1 : MODES) * run->sizes;
     report->columns = PARTS;
     memcpy(report->heads, heads, sizeof heads);
-    double growth[MODES];
+    double growth[MODES] = {0};
     for (unsigned mode = 0; mode < MODES; mode++) {
         if (!is_wanted(run, mode))
             continue;
@@ -200,7 +200,8 @@ static void fill(struct downtime_bench *run, struct pf_report *report)
                 if (part == DOWNTIME)
                     downtime[size] = value;
             }
-        growth[mode] = downtime[run->sizes - 1] / downtime[0];
+        if (run->sizes > 0)
+            growth[mode] = downtime[run->sizes - 1] / downtime[0];
     }
     for (unsigned mode = 0; mode < MODES; mode++)
         if (is_wanted(run, mode))

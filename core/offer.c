@@ -50,7 +50,7 @@ static int tell(struct pf_session *session, unsigned id, const struct pf_region 
     pf_put_u64(&payload, pages.pages);
     if (offer)
         pf_put_u64(&payload, (uintptr_t)pf_region_page(region, pages.first));
-    for (unsigned i = 0; offer && i < session->rail_count && !error; i++) {
+    for (unsigned i = 0; offer && i < session->rail_count && offer->mrs[i] && !error; i++) {
         uint8_t key[PF_RKEY_BYTES];
         error = pf_rkey_pack(offer->mrs[i], session->rails[i].bulk.endpoint, key);
         pf_put_bytes(&payload, key, sizeof key);

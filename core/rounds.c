@@ -201,6 +201,15 @@ static void replaced(void *ctx, unsigned region, struct pf_run run)
     pf_source_memory_distrust(&source->memory, region, run);
 }
 
+/* Nothing of it may be read; the next collect says why the migration ends. */
+static void lost(void *ctx, unsigned region, struct pf_run run)
+{
+    struct pf_source *source = ctx;
+    pf_pageset_remove_run(&source->memory.regions[region].unsent, run);
+    for (unsigned i = 0; i < source->session.rail_count; i++)
+        atomic_store(&source->movers[i].round.halt, true);
+}
+
 static int open_rounds(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
@@ -216,6 +225,7 @@ static int open_rounds(struct pf_source *source)
         .choice = source->session.options->tracker,
         .marked = atomic_load_explicit(&source->job->marked, memory_order_acquire),
         .replaced = replaced,
+        .lost = lost,
         .ctx = source,
     };
     rounds->windows_open = true;

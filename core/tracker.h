@@ -38,6 +38,11 @@ struct pf_tracker_attr {
      * it must not touch the job's memory, allocate, or wait for anybody who may. May be NULL.
      */
     void (*replaced)(void *ctx, unsigned region, struct pf_run run);
+    /*
+     * A range is not there any more (unmapped, moved): who reads it ends the process. Told like
+     * replaced(), as soon as it is known; from then on collecting fails. May be NULL.
+     */
+    void (*lost)(void *ctx, unsigned region, struct pf_run run);
     void *ctx;
 };
 

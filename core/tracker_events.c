@@ -31,11 +31,15 @@ static void on_unmapped(struct pf_tracker *tracker, uint64_t start, uint64_t end
     on_given_back(tracker, start, end);
     for (unsigned i = 0; i < tracker->count && !tracker->failure; i++) {
         const struct pf_region *region = tracker->list[i].region;
-        if (tracker->list[i].registered && pf_region_within(region, start, end).pages)
-            tracker->failure = pf_why(&tracker->why, -EFAULT,
-                                      "region \"%s\" was %s in part while its memory was being "
-                                      "sent: a job gives memory back by madvise()",
-                                      region->name, how);
+        struct pf_run lost = pf_region_within(region, start, end);
+        if (!tracker->list[i].registered || lost.pages == 0)
+            continue;
+        if (tracker->attr.lost)
+            tracker->attr.lost(tracker->attr.ctx, i, lost);
+        tracker->failure = pf_why(&tracker->why, -EFAULT,
+                                  "region \"%s\" was %s in part while its memory was being "
+                                  "sent: a job gives memory back by madvise()",
+                                  region->name, how);
     }
 }
 

@@ -90,7 +90,7 @@ int pf_xbzrle_cache_resize(struct pf_xbzrle_cache *cache, size_t bytes, struct p
     struct pf_xbzrle_cache other = {.places = 0};
     int error = make_places(&other, bytes, why);
     pthread_mutex_lock(&cache->lock);
-    if (!error) {
+    if (!error && other.list) {
         struct pf_xbzrle_cache old = *cache;
         move_pages(cache, &other);
         cache->asked = other.asked;

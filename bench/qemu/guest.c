@@ -170,7 +170,7 @@ __attribute__((used, noreturn)) void guest(const struct multiboot *info)
     load_tables();
     start_timer();
     uint32_t ms = calibrate();
-    if (mib > 0 && per_ms > 0)
+    if (first > 0 && mib > 0 && per_ms > 0)
         write_pages((volatile char *)((uintptr_t)first * MIB), mib * (MIB / PAGE), per_ms, ms);
     for (;;)
         await_tick();

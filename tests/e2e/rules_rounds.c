@@ -153,13 +153,16 @@ static int leave(struct scene *scene)
 static size_t wrong_bytes(const struct scene *scene, enum fate fate)
 {
     static const char most[FATES] = {[KEPT] = 'k', [CHANGED] = 'c', [FILLED] = 'f', [LATE] = 'l'};
+    static const char changed[] = {'R', 'C'};
     const struct memory *memory = &scene->play->memory;
     size_t wrong = 0;
     for (unsigned i = 0; i < memory->each; i++) {
         const char *page = page_of(scene, fate, i);
         for (size_t at = 0; at < memory->page_size; at++) {
             bool special = at == 100 && (fate == CHANGED || (fate == GIVEN_REUSED && i == 0));
-            char wanted = !special ? most[fate] : fate == CHANGED ? 'C' : 'R';
+            char wanted = most[fate];
+            if (special)
+                wanted = changed[fate == CHANGED];
             wrong += page[at] != wanted;
         }
     }
