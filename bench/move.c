@@ -83,9 +83,12 @@ static void fill(uint64_t *words, size_t pages, uint64_t seed)
     }
 }
 
-/* The job's work since its start: the second word of random pages. */
-static void dirty(uint64_t *words, const struct pf_peer_command *command, uint64_t since_ns,
-                  uint64_t *written)
+/*
+ * The job's work since its start: the second word of random pages. They may be on their way
+ * meanwhile, which is meant.
+ */
+__attribute__((no_sanitize_thread)) static void
+dirty(uint64_t *words, const struct pf_peer_command *command, uint64_t since_ns, uint64_t *written)
 {
     uint64_t due = (uint64_t)((double)since_ns * (double)command->dirty_rate / 1e9);
     size_t pages = command->dirty_bytes / PF_TOUCH_PAGE;
