@@ -110,7 +110,13 @@ int pf_uffd_register(const struct pf_uffd *uffd, void *addr, size_t bytes, bool 
 int pf_uffd_unregister(const struct pf_uffd *uffd, void *addr, size_t bytes)
 {
     struct uffdio_range range = {.start = (uintptr_t)addr, .len = bytes};
-    return ioctl(uffd->fd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
+    int error = ioctl(uffd->fd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
+    /*
+     * The kernel wakes who waits before it takes the range out: a thread that holds the lock of the
+     * mapping alone (6.4 on) may fault in between, and would wait for ever.
+     */
+    pf_uffd_wake(uffd, addr, bytes);
+    return error;
 }
 
 /*

@@ -66,6 +66,7 @@ int pf_uffd_probe(const struct pf_uffd *uffd, struct pf_why *why);
  */
 int pf_uffd_register(const struct pf_uffd *uffd, void *addr, size_t bytes, bool minor,
                      bool *zeropage);
+/* Plain memory again: whoever waits for a page in the range, even since just now, is woken. */
 int pf_uffd_unregister(const struct pf_uffd *uffd, void *addr, size_t bytes);
 
 /*
