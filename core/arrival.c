@@ -184,14 +184,49 @@ static int empty_region(const struct pf_arriving *arriving, struct pf_why *why)
  * more than that of the copy; but all of such a page takes memory: only for a region that is
  * nearly full.
  */
-static bool wants_huge_pages(const struct pf_arriving *arriving)
+static void set_huge_pages(struct pf_arriving *arriving, bool wanted)
 {
     const struct pf_region *region = arriving->region;
-    return !pf_region_shared(region) && !pf_region_huge(region) && !arriving->thp_never &&
-           arriving->populated >= region->bytes - region->bytes / 16;
+    wanted = wanted && !pf_region_shared(region) && !pf_region_huge(region) && !arriving->thp_never;
+    if (wanted)
+        pf_thp_on(region);
+    else if (arriving->dense)
+        pf_thp_off(region);
+    arriving->dense = wanted;
 }
 
-int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why)
+static bool is_nearly_full(const struct pf_arriving *arriving)
+{
+    size_t bytes = arriving->region->bytes;
+    return bytes > 0 && arriving->populated >= bytes - bytes / 16;
+}
+
+/* Empty, and nobody else's. */
+static int clear_region(struct pf_arriving *arriving, bool huge_pages, struct pf_why *why)
+{
+    int error = set_apart(arriving, why);
+    if (!error)
+        error = empty_region(arriving, why);
+    if (!error)
+        set_huge_pages(arriving, huge_pages);
+    arriving->made = 0;
+    return error;
+}
+
+int pf_arrival_freshen(struct pf_arrival *arrival, struct pf_why *why)
+{
+    int error = 0;
+    for (unsigned i = 0; i < arrival->count && !error; i++) {
+        struct pf_arriving *arriving = &arrival->list[i];
+        if (arriving->region->foreign)
+            continue;
+        error = clear_region(arriving, true, why);
+        arriving->fresh = arriving->make = !error;
+    }
+    return error;
+}
+
+int pf_arrival_prepare(struct pf_arrival *arrival, bool ahead, struct pf_why *why)
 {
     int error = 0;
     arrival->prepared = true;
@@ -200,20 +235,29 @@ int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why)
         if (arriving->region->foreign)
             continue;
         arriving->stale = arriving->in_place;
-        error = set_apart(arriving, why);
-        if (!error)
-            error = empty_region(arriving, why);
-        arriving->dense = !error && wants_huge_pages(arriving);
-        if (arriving->dense)
-            pf_thp_on(arriving->region);
+        arriving->make = ahead && is_nearly_full(arriving);
+        if (!pf_arriving_keeps(arriving))
+            error = clear_region(arriving, is_nearly_full(arriving), why);
+    }
+    return error;
+}
+
+int pf_arrival_unmake(struct pf_arrival *arrival, struct pf_why *why)
+{
+    int error = 0;
+    for (unsigned i = 0; i < arrival->count && !error; i++) {
+        struct pf_arriving *arriving = &arrival->list[i];
+        if (arriving->fresh)
+            error = clear_region(arriving, false, why);
+        arriving->fresh = arriving->make = false;
     }
     return error;
 }
 
 void pf_arrival_abandon(struct pf_arrival *arrival)
 {
-    for (unsigned i = 0; arrival->prepared && i < arrival->count; i++)
-        if (!arrival->list[i].region->foreign)
+    for (unsigned i = 0; i < arrival->count; i++)
+        if (arrival->list[i].fresh || (arrival->prepared && !arrival->list[i].region->foreign))
             empty_region(&arrival->list[i], NULL);
 }
 

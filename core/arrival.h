@@ -38,6 +38,9 @@ struct pf_arriving {
     bool thp_never;              /* the program has advised against them */
     bool dense;                  /* has them, on the contrary, for what comes by pre-copy */
     uint64_t populated;          /* the source's word how much of it has content, about */
+    bool fresh;                  /* emptied while nobody had come; what is there is zeros */
+    bool make;                   /* its memory is to be made before it's written to */
+    size_t made;                 /* and was, or left to others, so far: bytes from its beginning */
     /*
      * In place: the source writes into the region's file through a second mapping, `alias`, and
      * placing a page is mapping it by CONTINUE.
@@ -80,12 +83,32 @@ int pf_arrival_probe(struct pf_arrival *arrival, struct pf_why *why);
 bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_run run);
 
 /*
- * Before pre-copy: make every region truly empty, so that what is never sent is zero. The second
- * mappings of regions in place are there already.
+ * While nobody has come yet: make every region truly empty and mark it, so that a populator makes
+ * its memory anew. From here on nobody but the source may write to it.
  */
-int pf_arrival_prepare(struct pf_arrival *arrival, struct pf_why *why);
+int pf_arrival_freshen(struct pf_arrival *arrival, struct pf_why *why);
 
-/* Pre-copy has failed, nobody writes any more: leave no page of it behind. */
+/* Is what was made of a region while nobody had come of use for what comes? */
+static inline bool pf_arriving_keeps(const struct pf_arriving *arriving)
+{
+    return arriving->fresh && arriving->populated > arriving->region->bytes / 2;
+}
+
+/*
+ * Before pre-copy: make every region truly empty, so that what is never sent is zero, but keep the
+ * memory of those that have been emptied and are in use for the most part. The second mappings of
+ * regions in place are there already. With `ahead` those that are nearly full are marked for a
+ * populator, which must not run now.
+ */
+int pf_arrival_prepare(struct pf_arrival *arrival, bool ahead, struct pf_why *why);
+
+/*
+ * There is no pre-copy: drop the memory that was made while nobody had come, since pages have to be
+ * missing. That takes time, which later the job would stand still for.
+ */
+int pf_arrival_unmake(struct pf_arrival *arrival, struct pf_why *why);
+
+/* It has failed, nobody writes any more: leave no page behind. */
 void pf_arrival_abandon(struct pf_arrival *arrival);
 
 /*

@@ -47,6 +47,7 @@
     X(xbzrle_overflows)                                                                            \
     X(compressed_pages)                                                                            \
     X(compressed_bytes)                                                                            \
+    X(made_bytes)                                                                                  \
     X(released_bytes)                                                                              \
     X(downtime_us)                                                                                 \
     X(pause_us)                                                                                    \

@@ -25,7 +25,9 @@ static int probe(struct pf_destination *destination)
     int error = pf_arrival_open(&destination->arrival, &destination->job->regions,
                                 session->counters, session->wake_fd, &session->why);
     destination->arrival.blocked = &destination->job->blocked;
-    return error ? error : pf_arrival_probe(&destination->arrival, &session->why);
+    if (!error)
+        error = pf_arrival_probe(&destination->arrival, &session->why);
+    return error ? error : pf_destination_prealloc(destination);
 }
 
 static int wait_for_source(struct pf_destination *destination)
@@ -58,7 +60,10 @@ static int open_lanes(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_wire payload;
     bool watched = pf_clients_watch_blind(destination->job->clients);
+    pf_populator_stop(&destination->populator);
     int error = pf_landings_open(&destination->arrival, session, watched);
+    if (!error)
+        error = pf_destination_empty(destination);
     if (!error)
         error = pf_fault_thread_open(&destination->faults, session, &destination->arrival);
     if (session->pull && !error)
@@ -282,6 +287,7 @@ static void clean_up(struct pf_destination *destination)
     pf_squeeze_pool_close(&destination->pool);
     pf_destination_close_pull(destination);
     pf_destination_close_told(destination);
+    pf_populator_stop(&destination->populator);
     pf_offers_close(&destination->offers);
     pf_landings_close(&destination->arrival);
     if (!destination->ran)

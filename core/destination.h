@@ -13,6 +13,7 @@
 #include "core/memory_locks.h"
 #include "core/offer.h"
 #include "core/placer.h"
+#include "core/populator.h"
 #include "core/puller.h"
 #include "core/session.h"
 
@@ -42,7 +43,8 @@ struct pf_destination {
     struct pf_fetch fetch;                  /* pull mode: instead of them */
     struct pf_puller pullers[PF_RAILS_MAX];
     struct pf_offers offers; /* pre-copy: where the source may write */
-    bool rounds;             /* there is pre-copy */
+    struct pf_populator populator;
+    bool rounds; /* there is pre-copy */
     struct pf_memory_locks locks;
     bool greeted;            /* a source has the control connection */
     bool ending;             /* the session has failed: the next source may wait */
@@ -74,6 +76,15 @@ void pf_destination_stop_listening(struct pf_destination *destination);
 int pf_destination_compare(struct pf_destination *destination);
 
 /* ---- the switch, step by step (destination_switch.c) ----------------------------------------- */
+
+/* While nobody has come yet: make the memory of all regions, if that is wanted. */
+int pf_destination_prealloc(struct pf_destination *destination);
+
+/*
+ * When the two jobs match and landings are open: empty the regions, if pages are to come before the
+ * switch, and begin to make memory for them.
+ */
+int pf_destination_empty(struct pf_destination *destination);
 
 /* Make ready for pre-copy, if there is to be some: before ARENA. */
 int pf_destination_open_rounds(struct pf_destination *destination);

@@ -4,6 +4,34 @@
 
 #include "core/clients.h"
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+int pf_destination_prealloc(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    if (session->options->prealloc != PF_PREALLOC_ON)
+        return 0;
+    /* What is locked can't be emptied. */
+    pf_memory_locks_release(&destination->locks, &destination->job->regions);
+    int error = pf_arrival_freshen(&destination->arrival, &session->why);
+    if (!error)
+        pf_populator_start(&destination->populator, &destination->arrival, session, false);
+    return error;
+}
+
+int pf_destination_empty(struct pf_destination *destination)
+{
+    struct pf_session *session = &destination->session;
+    bool ahead = session->options->prealloc != PF_PREALLOC_OFF;
+    if (!destination->rounds)
+        return pf_arrival_unmake(&destination->arrival, &session->why);
+    pf_memory_locks_release(&destination->locks, &destination->job->regions);
+    int error = pf_arrival_prepare(&destination->arrival, ahead, &session->why);
+    if (!error)
+        pf_populator_start(&destination->populator, &destination->arrival, session, true);
+    return error;
+}
+
 /* ---- pre-copy -------------------------------------------------------------------------------- */
 
 static int start_placers(struct pf_destination *destination)
@@ -19,11 +47,7 @@ int pf_destination_open_rounds(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     if (!destination->rounds)
         return 0;
-    /* What is locked can't be emptied. */
-    pf_memory_locks_release(&destination->locks, &destination->job->regions);
-    int error = pf_arrival_prepare(&destination->arrival, &session->why);
-    if (!error)
-        error = pf_offers_open(&destination->offers, &destination->arrival, session);
+    int error = pf_offers_open(&destination->offers, &destination->arrival, session);
     if (error)
         return error;
     pf_session_hand_over(session);
@@ -33,6 +57,7 @@ int pf_destination_open_rounds(struct pf_destination *destination)
 static int close_windows(struct pf_destination *destination, struct pf_message *message)
 {
     int error = pf_session_check(&destination->session, message);
+    pf_populator_stop(&destination->populator);
     pf_offers_close(&destination->offers);
     return error ? error : pf_session_say(&destination->session, PF_MSG_WINDOWS_CLOSED);
 }
@@ -126,6 +151,8 @@ int pf_destination_start_listen(struct pf_destination *destination)
     int error = session->pull ? pf_destination_ready_pull(destination) : 0;
     if (error)
         return error;
+    /* No page may come to be by itself from here on. */
+    pf_populator_stop(&destination->populator);
     if (!destination->rounds) {
         pf_memory_locks_release(&destination->locks, &job->regions);
         pf_session_hand_over(session);

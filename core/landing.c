@@ -73,7 +73,7 @@ static void close_one(struct pf_arriving *arriving)
 static int map_alias(struct pf_arriving *arriving, struct pf_why *why)
 {
     const struct pf_region *region = arriving->region;
-    int error = pf_backing_empty_file(region, why);
+    int error = pf_arriving_keeps(arriving) ? 0 : pf_backing_empty_file(region, why);
     if (error)
         return error;
     arriving->alias = pf_backing_map_again(region);

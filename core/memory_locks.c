@@ -25,6 +25,8 @@ static void find_locked(struct pf_memory_locks *locks, const struct pf_regions *
 
 void pf_memory_locks_release(struct pf_memory_locks *locks, const struct pf_regions *regions)
 {
+    if (locks->released)
+        return;
     locks->released = true;
     find_locked(locks, regions);
     for (unsigned i = 0; i < regions->count; i++)

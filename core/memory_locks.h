@@ -17,7 +17,7 @@ struct pf_memory_locks {
 
 /*
  * Find out which regions are locked (by mlock, or mlockall), and unlock them. One that is locked
- * in part counts as locked.
+ * in part counts as locked. Once released they stay so until they are restored.
  */
 void pf_memory_locks_release(struct pf_memory_locks *locks, const struct pf_regions *regions);
 

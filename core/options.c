@@ -25,6 +25,8 @@ static const char *const throttle_choices[] = {"off",    "auto",    "safepoint",
                                                "cgroup", "freezer", NULL};
 static const char *const place_choices[] = {"auto", "copy", "continue", NULL};
 
+static const char *const prealloc_choices[] = {"auto", "off", "on", NULL};
+
 #define OPTION(member, opt_name, opt_type, opt_default, opt_metavar, opt_doc, ...)                 \
     {                                                                                              \
         .name = (opt_name), .fallback = (opt_default), .doc = (opt_doc), .metavar = (opt_metavar), \
@@ -50,6 +52,10 @@ const struct pf_option pf_option_table[] = {
            "How pages of shared regions are placed: copied, or written into the file and mapped "
            "(continue)",
            .choices = place_choices),
+    OPTION(prealloc, "prealloc", PF_OPTION_CHOICE, "auto", "auto|off|on",
+           "When a destination makes the memory of its regions: ahead of what comes (auto), as it "
+           "comes (off), or all of it while it waits (on)",
+           .choices = prealloc_choices),
     OPTION(placement, "placement", PF_OPTION_PLACEMENT, "auto", "auto|none|NODE",
            "Where engine threads run: near the NIC and away from the job, anywhere, or on a NUMA "
            "node",

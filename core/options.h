@@ -29,6 +29,12 @@ enum pf_place {
     PF_PLACE_CONTINUE, /* written into the file, UFFDIO_CONTINUE */
 };
 
+enum pf_prealloc {
+    PF_PREALLOC_AUTO, /* ahead of what comes before the switch */
+    PF_PREALLOC_OFF,
+    PF_PREALLOC_ON, /* all of it, while nobody has come yet */
+};
+
 enum pf_mode {
     PF_MODE_PRECOPY,  /* rounds while the job runs, the last one after the pause */
     PF_MODE_POSTCOPY, /* no rounds: all pages follow the job */
@@ -72,6 +78,7 @@ struct pf_options {
     unsigned stages;     /* batches of the bulk lane that may be under way at once */
     uint64_t stage_size; /* 0: auto */
     unsigned place;      /* enum pf_place: how pages of shared regions are placed */
+    unsigned prealloc;   /* enum pf_prealloc; the destination's */
     char placement[16];  /* "auto", "none" or the number of a NUMA node */
     bool background;
     bool prefetch;            /* a destination grants trays, a source fills them */
@@ -121,7 +128,7 @@ struct pf_option {
     const char *const *choices; /* NULL-terminated */
 };
 
-enum { PF_OPTION_COUNT = 32, PF_OPTION_TEXT_MAX = 32 };
+enum { PF_OPTION_COUNT = 33, PF_OPTION_TEXT_MAX = 32 };
 
 /* The table, PF_OPTION_COUNT long. */
 extern const struct pf_option pf_option_table[];

@@ -307,7 +307,7 @@ static bool prepared_with_huge_pages(struct stand *stand, size_t populated)
     CU_ASSERT_EQUAL_FATAL(pf_arrival_probe(&stand->arrival, &why), 0);
     bool before = has_huge_pages(stand);
     stand->arrival.list[0].populated = populated * PAGE;
-    CU_ASSERT_EQUAL_FATAL(pf_arrival_prepare(&stand->arrival, &why), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_arrival_prepare(&stand->arrival, false, &why), 0);
     bool during = has_huge_pages(stand);
     memset(stand->region->addr, 1, PAGES * PAGE);
     CU_ASSERT_TRUE(pf_arrival_expect(&stand->arrival, 0, (struct pf_run){3, 2}));

@@ -25,6 +25,7 @@ static void defaults(void)
     CU_ASSERT_EQUAL(o.stages, 8);
     CU_ASSERT_EQUAL(o.stage_size, 0);
     CU_ASSERT_EQUAL(o.place, PF_PLACE_AUTO);
+    CU_ASSERT_EQUAL(o.prealloc, PF_PREALLOC_AUTO);
     CU_ASSERT_EQUAL(pf_options_stage_size(&o, 4096), 256 << 10);
     CU_ASSERT_EQUAL(pf_options_stage_size(&o, 1 << 30), 2 << 20);
     CU_ASSERT_STRING_EQUAL(o.placement, "auto");
@@ -58,6 +59,7 @@ static void good_values(void)
         {"stage-size", "auto", "auto"},
         {"stage-size", "65536", "64K"},
         {"place", "continue", "continue"},
+        {"prealloc", "on", "on"},
         {"stage-size", "1M", "1M"},
         {"stage-size", "1MiB", "1M"},
         {"stage-size", "128kib", "128K"},
@@ -129,6 +131,7 @@ static void bad_values(void)
         {"stage-size", "0", -EINVAL, "auto, or a size from 16K to 64M"},
         {"stage-size", "64X", -EINVAL, "16K to 64M"},
         {"place", "move", -EINVAL, "auto or copy or continue"},
+        {"prealloc", "yes", -EINVAL, "auto or off or on"},
         {"stage-size", "64KB", -EINVAL, "16K to 64M"},
         {"stage-size", "KiB", -EINVAL, "16K to 64M"},
         {"stage-size", "17000", -ERANGE, "multiple of 4K"},
