@@ -163,10 +163,23 @@ int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *com
 /* ---- the destination
  * ------------------------------------------------------------------------------------ */
 
+static bool is_made(const struct pf_moved *moved)
+{
+    return !moved->prealloc || pf_count_get(&moved->job->counters.made_bytes) >= moved->bytes;
+}
+
+static int send_off(struct pf_moved *moved)
+{
+    while (!is_made(moved) && !atomic_load(&moved->started))
+        usleep(NAP_US);
+    int error = pf_peer_tell(moved->peer, &moved->command, &moved->peer_why);
+    return error ? error : pf_peer_answer(moved->peer, &moved->peer_why);
+}
+
 static void *watch(void *arg)
 {
     struct pf_moved *moved = arg;
-    moved->peer_status = pf_peer_answer(moved->peer, &moved->peer_why);
+    moved->peer_status = send_off(moved);
     if (moved->peer_status)
         ferry_job_cancel(moved->job);
     return NULL;
@@ -183,9 +196,7 @@ static void ready(void *ctx, const char *uri)
         return; /* it listens again after a failure: that has been told */
     moved->cpu_before_s = pf_cpu_seconds();
     strncpy(moved->command.uri, uri, sizeof moved->command.uri - 1);
-    moved->peer_status = pf_peer_tell(moved->peer, &moved->command, &moved->peer_why);
-    if (!moved->peer_status)
-        moved->watching = pthread_create(&moved->watcher, NULL, watch, moved) == 0;
+    moved->watching = pthread_create(&moved->watcher, NULL, watch, moved) == 0;
     if (!moved->watching)
         ferry_job_cancel(moved->job);
 }
@@ -204,6 +215,7 @@ static int start(struct pf_moved *moved, struct pf_why *why)
 {
     int how = ferry_job_start(moved->job);
     moved->began_ns = pf_now_ns();
+    atomic_store(&moved->started, true);
     if (how == FERRY_ARRIVED)
         return 0;
     say_why(moved->job, how, why);
@@ -220,11 +232,14 @@ int pf_move_by(struct pf_moved *moved, const struct pf_bench *bench, struct pf_p
         .page_size = bench->page_size == FERRY_PAGE_DEFAULT ? PF_TOUCH_PAGE : bench->page_size,
         .seed = seed,
         .peer = peer,
+        .prealloc = how->prealloc,
         .command = {PF_PEER_MOVE, .bytes = how->bytes, .seed = seed, .background = how->background,
                     .mode = how->mode, .dirty_rate = how->dirty_rate,
                     .dirty_bytes = how->dirty_bytes, .fetch = bench->engine.fetch},
     };
     int error = open_job(&moved->job, bench, how->background, why);
+    if (!error && how->prealloc)
+        error = ferry_job_set(moved->job, "prealloc", "on");
     if (error)
         return error;
     char *memory =

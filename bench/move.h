@@ -8,6 +8,7 @@
 #include "pageferry.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* The peer's part: make the job, fill its region, move it, wait until it is gone. */
 int pf_move_away(const struct pf_bench *bench, const struct pf_peer_command *command,
@@ -30,6 +31,8 @@ struct pf_moved {
     struct pf_peer *peer;
     pthread_t watcher;
     bool watching;
+    bool prealloc;
+    atomic_bool started; /* the job is here, or will not come */
     int peer_status;
     struct pf_why peer_why;
     struct pf_peer_command command;
@@ -51,6 +54,7 @@ struct pf_move {
      * to its host, and takes very long to have it again.
      */
     bool touched;
+    bool prealloc; /* the destination's memory is made before the source is told to begin */
 };
 
 /* The same by another mode than post-copy; afterwards peer->left says what it was like there. */

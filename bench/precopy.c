@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * `pageferry bench precopy`: how fast a job that stands goes over by pre-copy alone, against raw
- * writes of 1 MiB over as much memory. Both take turns; medians.
+ * writes of 1 MiB over as much memory, into memory that is made as it is by default and into such
+ * that has been made before. All take turns; medians.
  */
 #include "base/clock.h"
 #include "bench/link.h"
@@ -20,25 +21,41 @@ static const double total_ns = 1e8;
 
 enum figure { RAW, FIRST, RATIO, TOTAL, TOTAL_RATIO, SOURCE_CPU, DESTINATION_CPU, FIGURES };
 
+/* The destination's memory is made as it is by default, or before the source comes. */
+enum way { BY_DEFAULT, PREALLOC, WAYS };
+
 struct precopy_bench {
     struct pf_bench bench; /* its regions of the bare connection are as large as the job's */
     struct pf_peer peer;
     struct pf_link link;
-    double figures[FIGURES][ROUNDS_MAX];
+    double figures[WAYS][FIGURES][ROUNDS_MAX];
     unsigned rounds;
     struct pf_why *why;
 };
 
-static const struct {
+static const struct row {
     const char *key, *label, *unit;
-} rows[FIGURES] = {
-    [RAW] = {"raw_GBps", "raw writes of 1 MiB", "GB/s"},
-    [FIRST] = {"first_GBps", "first round of pre-copy", "GB/s"},
-    [RATIO] = {"ratio", "first round / raw writes", ""},
-    [TOTAL] = {"total_ms", "the whole migration", "ms"},
-    [TOTAL_RATIO] = {"total_ratio", "the whole / (1.1 x bytes / raw + 100 ms)", ""},
-    [SOURCE_CPU] = {"source_cpu_s_per_GB", "CPU time of the source", "s/GB"},
-    [DESTINATION_CPU] = {"destination_cpu_s_per_GB", "CPU time of the destination", "s/GB"},
+} rows[WAYS][FIGURES] = {
+    [BY_DEFAULT] =
+        {
+            [RAW] = {"raw_GBps", "raw writes of 1 MiB", "GB/s"},
+            [FIRST] = {"first_GBps", "first round of pre-copy", "GB/s"},
+            [RATIO] = {"ratio", "first round / raw writes", ""},
+            [TOTAL] = {"total_ms", "the whole migration", "ms"},
+            [TOTAL_RATIO] = {"total_ratio", "the whole / (1.1 x bytes / raw + 100 ms)", ""},
+            [SOURCE_CPU] = {"source_cpu_s_per_GB", "CPU time of the source", "s/GB"},
+            [DESTINATION_CPU] = {"destination_cpu_s_per_GB", "CPU time of the destination", "s/GB"},
+        },
+    [PREALLOC] =
+        {
+            [FIRST] = {"prealloc_first_GBps", "with prealloc: first round", "GB/s"},
+            [RATIO] = {"prealloc_ratio", "with prealloc: first round / raw writes", ""},
+            [TOTAL] = {"prealloc_total_ms", "with prealloc: the whole migration", "ms"},
+            [TOTAL_RATIO] = {"prealloc_total_ratio", "with prealloc: the whole / (as above)", ""},
+            [SOURCE_CPU] = {"prealloc_source_cpu_s_per_GB", "with prealloc: the source", "s/GB"},
+            [DESTINATION_CPU] = {"prealloc_destination_cpu_s_per_GB",
+                                 "with prealloc: the destination", "s/GB"},
+        },
 };
 
 static int measure_raw(struct precopy_bench *run, double *rate)
@@ -58,7 +75,7 @@ static int measure_raw(struct precopy_bench *run, double *rate)
     return error;
 }
 
-static void note(struct precopy_bench *run, const struct pf_moved *moved, double raw)
+static void note(struct precopy_bench *run, enum way way, const struct pf_moved *moved, double raw)
 {
     const struct pf_left *left = &run->peer.left;
     double bytes = (double)run->bench.bytes;
@@ -74,11 +91,10 @@ static void note(struct precopy_bench *run, const struct pf_moved *moved, double
         [DESTINATION_CPU] = moved->cpu_s / (bytes / 1e9),
     };
     for (unsigned i = 0; i < FIGURES; i++)
-        run->figures[i][run->rounds] = figures[i];
-    run->rounds++;
+        run->figures[way][i][run->rounds] = figures[i];
 }
 
-static int measure_move(struct precopy_bench *run, double raw)
+static int measure_move(struct precopy_bench *run, enum way way, double raw)
 {
     struct pf_moved moved;
     struct ferry_status status;
@@ -87,6 +103,7 @@ static int measure_move(struct precopy_bench *run, double raw)
         .background = true,
         .mode = PF_MODE_PRECOPY,
         .touched = true,
+        .prealloc = way == PREALLOC,
     };
     int error = pf_move_by(&moved, &run->bench, &run->peer, &how, run->why);
     if (!error)
@@ -95,7 +112,7 @@ static int measure_move(struct precopy_bench *run, double raw)
     if (!error && run->peer.left.first.duration_us == 0)
         error = pf_why(run->why, -EIO, "the job was moved without a round of pre-copy");
     if (!error)
-        note(run, &moved, raw);
+        note(run, way, &moved, raw);
     return error;
 }
 
@@ -110,18 +127,25 @@ static int measure(struct precopy_bench *run)
         error = measure_raw(run, &raw); /* the first pass over memory is not like the others */
     while (!error && run->rounds < ROUNDS_MAX &&
            (run->rounds < ROUNDS_MIN || (double)(pf_now_ns() - began) < run->bench.seconds * 1e9)) {
-        error = measure_raw(run, &raw);
-        if (!error)
-            error = measure_move(run, raw);
+        for (enum way way = 0; way < WAYS && !error; way++) {
+            error = measure_raw(run, &raw);
+            if (!error)
+                error = measure_move(run, way, raw);
+        }
+        run->rounds += !error;
     }
     return error;
 }
 
 static void fill(struct precopy_bench *run, struct pf_report *report)
 {
-    for (unsigned i = 0; i < FIGURES; i++)
-        pf_report_add(report, rows[i].key, rows[i].label, rows[i].unit,
-                      pf_median(run->figures[i], run->rounds));
+    for (enum way way = 0; way < WAYS; way++)
+        for (unsigned i = 0; i < FIGURES; i++) {
+            const struct row *row = &rows[way][i];
+            if (row->key)
+                pf_report_add(report, row->key, row->label, row->unit,
+                              pf_median(run->figures[way][i], run->rounds));
+        }
     snprintf(report->note, sizeof report->note, "medians of %u; a job of %zu MiB that stands",
              run->rounds, run->bench.bytes >> 20);
 }

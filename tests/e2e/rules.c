@@ -6,7 +6,7 @@ static void join_tables(struct pf_test *all, size_t room)
 {
     const struct pf_test *const themes[] = {
         rules_moves,  rules_regions, rules_faults, rules_prefetch, rules_refusals, rules_release,
-        rules_memory, rules_steer,   rules_unseen, rules_rounds,   rules_cancel};
+        rules_memory, rules_steer,   rules_unseen, rules_rounds,   rules_cancel,   rules_prealloc};
     size_t used = 0;
     for (size_t i = 0; i < sizeof themes / sizeof themes[0]; i++)
         for (const struct pf_test *test = themes[i]; test->name && used + 1 < room; test++)
