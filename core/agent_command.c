@@ -41,8 +41,9 @@ void pf_agent_answer_error(struct pf_agent_client *client, int error, int exit_s
 /* ---- options --------------------------------------------------------------------------------- */
 
 /* Each option is in the table once, so that a request has no more of them than that. */
-static int read_changes(struct json_object *options, struct pf_change changes[PF_OPTION_COUNT],
-                        unsigned *count, struct pf_why *why)
+static int read_changes(struct json_object *options,
+                        struct pf_option_change changes[PF_OPTION_COUNT], unsigned *count,
+                        struct pf_why *why)
 {
     *count = 0;
     json_object_object_foreach(options, name, value)
@@ -53,7 +54,7 @@ static int read_changes(struct json_object *options, struct pf_change changes[PF
             return pf_why(why, -EINVAL, "option %.32s has no value", name);
         if (pf_options_find(name) < 0)
             return pf_options_set(NULL, name, text, why);
-        changes[(*count)++] = (struct pf_change){name, text};
+        changes[(*count)++] = (struct pf_option_change){name, text};
     }
     return 0;
 }
@@ -62,7 +63,7 @@ static int read_changes(struct json_object *options, struct pf_change changes[PF
 static int change_options(struct ferry_job *job, struct json_object *request, bool idle,
                           struct pf_why *why)
 {
-    struct pf_change changes[PF_OPTION_COUNT];
+    struct pf_option_change changes[PF_OPTION_COUNT];
     unsigned count;
     struct json_object *options;
     if (!json_object_object_get_ex(request, "options", &options))

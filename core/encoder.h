@@ -18,9 +18,18 @@ enum pf_shorter {
     PF_SHORTER_COMPRESSED,
 };
 
+/* By the user's word. */
+struct pf_encoder_wish {
+    bool automatic; /* the rest is to be found out: --fewer-bytes auto */
+    bool xbzrle;
+    unsigned compress; /* enum pf_compress */
+};
+
 struct pf_encoder {
     struct pf_squeeze_pool pool;
-    struct pf_xbzrle_cache cache; /* open where xbzrle has been on */
+    struct pf_xbzrle_cache cache;    /* open where xbzrle is on */
+    struct pf_xbzrle_counts counted; /* of caches that were given up */
+    struct pf_encoder_wish wish;     /* the latest that was heeded */
     const struct pf_knobs *knobs;
     struct pf_counters *counters;
     atomic_bool undecided; /* the link is being measured: little is to be under way */
@@ -30,12 +39,12 @@ struct pf_encoder {
     bool open;
 };
 
-/* Whether these options may ever have it do something. */
-bool pf_encoder_wanted(const struct pf_options *options);
-
-/* With what the user asked for, or, if it is to be measured first, with nothing. */
-int pf_encoder_open(struct pf_encoder *encoder, const struct pf_options *options,
-                    const struct pf_knobs *knobs, struct pf_counters *counters, struct pf_why *why);
+/*
+ * With what the user asks for now, or, if it is to be measured first, with nothing. -EINVAL (this
+ * build can't compress so, or the cache), -ENOMEM.
+ */
+int pf_encoder_open(struct pf_encoder *encoder, const struct pf_knobs *knobs,
+                    struct pf_counters *counters, struct pf_why *why);
 /* Harmless for one that is all zero. No mover uses it any more. */
 void pf_encoder_close(struct pf_encoder *encoder);
 
@@ -43,10 +52,11 @@ void pf_encoder_close(struct pf_encoder *encoder);
 int pf_encoder_set(struct pf_encoder *encoder, unsigned compress, bool xbzrle, struct pf_why *why);
 
 /*
- * A round begins, counted from 1, and no mover is at work: the cache is a round older, and of the
- * size that is asked for now.
+ * A round begins, counted from 1, and no mover is at work: from here on it is what the user asks
+ * for now, and the cache is a round older. What can't be had is said and left out. True if the user
+ * wants something else than before.
  */
-void pf_encoder_round(struct pf_encoder *encoder, unsigned number);
+bool pf_encoder_round(struct pf_encoder *encoder, unsigned number);
 
 /* What it does to pages now. Any thread. */
 enum pf_shorter pf_encoder_shorter(struct pf_encoder *encoder);

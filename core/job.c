@@ -8,6 +8,7 @@
 #include "core/backing.h"
 #include "core/clients.h"
 #include "core/session.h"
+#include "core/steer.h"
 #include "transport/uri.h"
 
 #include <signal.h>
@@ -224,6 +225,8 @@ static int start_session(struct ferry_job *job, void *(*body)(void *), struct pf
     atomic_store(&job->cancel, false);
     job->rounds.rounds = 0;
     job->committed = false;
+    job->course = pf_course_of(&job->options);
+    job->peer_squeezes = ~0u;
     job->outcome.serial++;
     job->outcome.ended = false;
     job->migrating = true;

@@ -59,6 +59,13 @@ struct pf_outcome {
     bool ended;
 };
 
+/* What of the latest migration can still be changed; core/steer.c says how. */
+enum pf_course {
+    PF_COURSE_ROUNDS,    /* there are rounds of pre-copy, or will be */
+    PF_COURSE_NO_ROUNDS, /* there never were to be any */
+    PF_COURSE_SETTLED,   /* they are over: it is decided how the rest goes */
+};
+
 /* What the engine chose by itself, in words, for `status`. */
 enum pf_note {
     PF_NOTE_TRACKER,     /* how written pages are found */
@@ -118,6 +125,9 @@ struct ferry_job {
     bool destination; /* the latest migration came here */
     bool closing;     /* no further migration may start */
     bool committed;   /* too late to cancel */
+    enum pf_course course;
+    unsigned peer_squeezes; /* source: what the destination can decompress; all bits: not known yet.
+                               Written by the control thread */
     bool paused;
     enum pf_verdict verdict;
     bool migrating; /* the session thread runs */

@@ -16,7 +16,12 @@
     X(downtime)                                                                                    \
     X(bandwidth)                                                                                   \
     X(max_rounds)                                                                                  \
+    X(pin)                                                                                         \
+    X(fewer_bytes)                                                                                 \
+    X(compress)                                                                                    \
     X(compress_level)                                                                              \
+    X(compress_threads)                                                                            \
+    X(xbzrle)                                                                                      \
     X(xbzrle_cache)                                                                                \
     X(throttle)                                                                                    \
     X(throttle_initial)                                                                            \

@@ -305,7 +305,7 @@ int pf_mover_open(struct pf_mover *mover, struct pf_session *session, unsigned r
     int error = pf_worker_init(&mover->worker, session, rail);
     if (error)
         return error;
-    bool bounces = caps->needs_pinning || pf_encoder_wanted(session->options);
+    bool bounces = caps->needs_pinning || session->rounds; /* pages may be made shorter there */
     size_t each = PF_STAGE_PAGES + (bounces ? mover->stage_size : 0);
     mover->buffer_bytes = mover->stages * (each + CREDIT_RECEIVE_BYTES);
     mover->outgoing = calloc(mover->stages, sizeof *mover->outgoing);

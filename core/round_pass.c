@@ -2,6 +2,7 @@
 #include "core/round_pass.h"
 
 #include "base/clock.h"
+#include "core/round_heed.h"
 #include "core/source.h"
 
 /* So much is collected at once: the job may wait for the memory map meanwhile. */
@@ -120,8 +121,7 @@ int pf_pass_collect_running(struct pf_source *source)
 static void begin_pass(struct pf_source *source, bool collected)
 {
     source->rounds.passes++;
-    if (source->encoder.open)
-        pf_encoder_round(&source->encoder, source->rounds.passes);
+    pf_round_heed(source);
     pf_count_set(&source->job->counters.round, source->rounds.number);
     atomic_fetch_add(&source->memory.returns, 1); /* each rail begins with its own stripes again */
     for (unsigned i = 0; i < source->session.rail_count; i++) {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "core/round_pass.h"
 #include "core/source.h"
+#include "core/steer.h"
 
 #include <stdlib.h>
 
@@ -63,6 +64,25 @@ static void log_round(struct pf_source *source, const struct measured *measured,
     pf_job_end_round(source->job, &record);
 }
 
+/*
+ * Whoever is told of the round may ask for something else. A switch needs nothing more; another
+ * mode is decided on after another round.
+ */
+static enum pf_pace_next settle(struct pf_source *source, unsigned mode, enum pf_pace_next next)
+{
+    if (atomic_load(&source->job->switch_now))
+        next = PF_PACE_POSTCOPY;
+    if (next == PF_PACE_ROUND || pf_job_settle(source->job, mode, next == PF_PACE_FINISH))
+        return next;
+    return PF_PACE_ROUND;
+}
+
+static enum pf_pace_next decide_first(struct pf_source *source)
+{
+    unsigned mode = (unsigned)pf_knob(&source->job->knobs.mode);
+    return settle(source, mode, pf_pacing_first(&source->rounds.pacing));
+}
+
 /* After a round and the collect behind it: what comes next? */
 static enum pf_pace_next judge(struct pf_source *source, const struct measured *measured,
                                uint64_t took_ns, uint64_t collected_before)
@@ -81,9 +101,12 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
         .dirtied_ns = rounds->collected_ns - collected_before,
         .fixed_ns = rounds->collect_ns,
     };
+    unsigned mode = (unsigned)pf_knob(&source->job->knobs.mode);
     enum pf_pace_next next = pf_pacing_round(&rounds->pacing, &round);
+    if (atomic_load(&source->job->switch_now))
+        rounds->pacing.reason = "post-copy was asked for";
     log_round(source, measured, took_ns, false);
-    return atomic_load(&source->job->switch_now) ? PF_PACE_POSTCOPY : next;
+    return settle(source, mode, next);
 }
 
 /* ---- the rounds ------------------------------------------------------------------------------ */
@@ -91,7 +114,7 @@ static enum pf_pace_next judge(struct pf_source *source, const struct measured *
 static int make_rounds(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
-    enum pf_pace_next next = pf_pacing_first(&rounds->pacing);
+    enum pf_pace_next next = decide_first(source);
     while (next == PF_PACE_ROUND) {
         struct measured measured = begin_measuring(source);
         bool first = rounds->number++ == 0;
@@ -186,12 +209,11 @@ static int close_windows(struct pf_source *source)
 int pf_rounds_choose(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
-    uint64_t mode = pf_knob(&source->job->knobs.mode);
-    if (session->pull && mode == PF_MODE_PRECOPY)
+    if (session->pull && session->options->mode == PF_MODE_PRECOPY)
         return pf_why(&session->why, -EINVAL,
                       "--mode precopy does not go with --fetch read, where the destination reads "
                       "the pages after the switch: leave one of them out");
-    source->rounds.wanted = mode != PF_MODE_POSTCOPY && !session->pull;
+    source->session.rounds = source->job->course == PF_COURSE_ROUNDS;
     return 0;
 }
 
@@ -245,7 +267,7 @@ static int open_rounds(struct pf_source *source)
 
 int pf_rounds_run(struct pf_source *source)
 {
-    if (!source->rounds.wanted)
+    if (!source->session.rounds)
         return 0;
     int error = pf_source_open_memory(source);
     if (!error)

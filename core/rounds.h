@@ -15,7 +15,6 @@
 struct pf_source;
 
 struct pf_rounds {
-    bool wanted; /* there are to be some */
     bool finish; /* by pre-copy alone: the rest goes while the job stands still */
     bool windows_open;
     struct pf_windows windows;
@@ -24,6 +23,7 @@ struct pf_rounds {
     bool closing;
     struct pf_pageset **landed; /* of each region, for the tracker */
     struct pf_pacing pacing;
+    unsigned pin;          /* enum pf_pin, as it is heeded */
     unsigned number;       /* of the latest round, */
     unsigned passes;       /* and how often the movers were sent off: more than once in a round */
     bool keeping_up;       /* the job is asked to pause, and they are still at it */
@@ -32,7 +32,7 @@ struct pf_rounds {
     uint64_t attended_ns;  /* when the peer was listened to, while collecting */
 };
 
-/* Before anything is told: which mode this is. -EINVAL options that exclude each other. */
+/* Before anything is told: are there to be rounds? -EINVAL options that exclude each other. */
 int pf_rounds_choose(struct pf_source *source);
 
 /* The engine's threads run; rounds until it is time to pause the job. */

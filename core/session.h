@@ -35,6 +35,7 @@ struct pf_session {
     bool lanes_driven;  /* the control thread drives urgent and bulk too */
     bool for_listen;    /* a destination */
     bool pull;          /* --fetch read: the destination reads the pages */
+    bool rounds;        /* a source's: pages leave before the switch, too */
     bool peer_gave_up;  /* it has sent an error */
     bool ended;         /* the peer may hang up now: that is no failure */
     bool outlives;      /* the job is the destination's: a rail may break as long as one is up */

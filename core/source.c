@@ -11,6 +11,7 @@
 #include "core/exit_status.h"
 #include "core/populated.h"
 #include "core/progress.h"
+#include "core/steer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,9 @@ static int say_hello(struct pf_source *source)
     pf_put_u32(&payload, (source->session.pull ? PF_HELLO_PULL : 0) |
                              (source->session.options->background ? 0 : PF_HELLO_NO_BACKGROUND) |
                              (source->session.options->release_ram ? PF_HELLO_TELL_RECEIVED : 0) |
-                             (source->rounds.wanted ? PF_HELLO_ROUNDS : 0));
-    pf_put_u32(&payload, source->session.options->pin);
+                             (source->session.rounds ? PF_HELLO_ROUNDS : 0));
+    source->rounds.pin = (unsigned)pf_knob(&job->knobs.pin);
+    pf_put_u32(&payload, source->rounds.pin);
     return pf_session_commit(&source->session, PF_MSG_HELLO, &payload);
 }
 
@@ -58,7 +60,7 @@ static int describe_region(struct pf_source *source, unsigned id)
     /* Decides what is pinned, how shared regions are placed, and which pages the rest gets. */
     uint64_t populated = 0;
     int error = pf_region_check_file(region, &source->session.why);
-    if (!error && (pf_region_shared(region) || pins(&source->session) || source->rounds.wanted))
+    if (!error && (pf_region_shared(region) || pins(&source->session) || source->session.rounds))
         error = pf_populated_bytes(region, &populated, &source->session.why);
     source->populated += populated;
     if (!error)
@@ -87,15 +89,19 @@ static int describe_states(struct pf_source *source)
     return pf_session_commit(&source->session, PF_MSG_STATES, &payload);
 }
 
-/* What the user asks for by name has to work at both ends. */
-static int check_compression(struct pf_source *source)
+/*
+ * What the user asks for by name has to work at both ends. From here on a change that does not is
+ * refused.
+ */
+static int take_squeezes(struct pf_source *source, unsigned squeezes)
 {
-    const struct pf_options *options = source->session.options;
+    struct ferry_job *job = source->job;
     struct pf_why *why = &source->session.why;
-    if (!pf_encoder_wanted(options) || options->fewer_bytes == PF_FEWER_BYTES_AUTO)
-        return 0;
-    int error = pf_squeeze_check(options->compress, pf_squeeze_built(), false, why);
-    return error ? error : pf_squeeze_check(options->compress, source->peer_squeezes, true, why);
+    pthread_mutex_lock(&job->lock);
+    job->peer_squeezes = squeezes;
+    int error = source->session.rounds ? pf_job_check_squeeze(job, &job->options, why) : 0;
+    pthread_mutex_unlock(&job->lock);
+    return error;
 }
 
 static int introduce(struct pf_source *source)
@@ -116,9 +122,9 @@ static int introduce(struct pf_source *source)
     source->rails_accepted = pf_get_u32(&message.payload);
     source->trays = pf_get_u32(&message.payload);
     source->tray_size = pf_get_u64(&message.payload);
-    source->peer_squeezes = pf_get_u32(&message.payload);
+    unsigned squeezes = pf_get_u32(&message.payload);
     error = pf_session_check(&source->session, &message);
-    return error ? error : check_compression(source);
+    return error ? error : take_squeezes(source, squeezes);
 }
 
 /* ---- post-copy ------------------------------------------------------------------------------- */

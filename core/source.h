@@ -25,9 +25,8 @@ struct pf_source {
     struct pf_source_memory memory;
     struct pf_landing *landings; /* the destination's word: one for each region */
     struct pf_rounds rounds;
-    struct pf_encoder encoder; /* open where pages may be made shorter */
+    struct pf_encoder encoder; /* open where there are rounds */
     struct pf_weighing weighing;
-    unsigned peer_squeezes; /* what the destination can decompress: pf_squeeze_built() there */
     struct pf_release release;
     struct pf_responder responder;
     struct pf_mover movers[PF_RAILS_MAX]; /* one for each rail */
@@ -62,6 +61,12 @@ int pf_source_take_aim(struct pf_source *source);
 
 /* Prepare for sending, with nothing unsent yet: before the first round, or after the pause. */
 int pf_source_open_memory(struct pf_source *source);
+
+/*
+ * What is registered from here on where that pins: enum pf_pin. -ENOMEM and a sentence: the memlock
+ * limit; with PF_PIN_AUTO nothing is then.
+ */
+int pf_source_pin(struct pf_source *source, unsigned pin);
 
 /* The engine's threads take the urgent lane and the rails over; pages leave in rounds only. */
 int pf_source_start_threads(struct pf_source *source);

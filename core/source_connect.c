@@ -217,10 +217,6 @@ static int take_landings(struct pf_source *source, struct pf_message *arena)
     source->landings = calloc(count ? count : 1, sizeof *source->landings);
     if (!source->landings)
         return pf_why(&session->why, -ENOMEM, "no memory for the region table");
-    /* What is compressed goes by the stages: windows would be registered for nothing. */
-    source->rounds.windows.by_stages = session->options->pin == PF_PIN_STAGE ||
-                                       (session->options->fewer_bytes == PF_FEWER_BYTES_MANUAL &&
-                                        session->options->compress != PF_COMPRESS_OFF);
     int failed = pf_windows_init(&source->rounds.windows, &source->job->regions, &session->why);
     if (failed)
         return failed;
@@ -228,7 +224,7 @@ static int take_landings(struct pf_source *source, struct pf_message *arena)
         int error = pf_session_next(session, arena);
         if (!error && arena->type == PF_MSG_LANDING)
             error = pf_landing_take(source->landings, count, session, arena);
-        else if (!error && arena->type == PF_MSG_WINDOW && source->rounds.wanted)
+        else if (!error && arena->type == PF_MSG_WINDOW && source->session.rounds)
             error = pf_windows_take(&source->rounds.windows, &source->job->regions, session, arena);
         else if (!error && arena->type != PF_MSG_ARENA)
             error = pf_why(&session->why, -EPROTO, "the peer sent %s where %s was due",
@@ -242,13 +238,13 @@ static int prepare_rounds(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
     int error = 0;
-    bool shorter = source->rounds.wanted && pf_encoder_wanted(session->options);
-    if (shorter)
-        error = pf_encoder_open(&source->encoder, session->options, &source->job->knobs,
-                                session->counters, &session->why);
+    /* Also where pages go as they are: that may be changed while rounds run. */
+    if (source->session.rounds)
+        error = pf_encoder_open(&source->encoder, &source->job->knobs, session->counters,
+                                &session->why);
     for (unsigned i = 0; i < session->rail_count && !error; i++) {
         pf_round_sender_init(&source->movers[i], &source->rounds.windows);
-        if (shorter)
+        if (source->session.rounds)
             error = pf_round_packing_open(&source->movers[i], &source->encoder);
     }
     return error;

@@ -148,7 +148,7 @@ int pf_source_memory_check(const struct pf_source_memory *memory, uint64_t popul
     unsigned pinning = 0;
     for (unsigned rail = 0; rail < memory->rails.count; rail++)
         pinning += memory->rails.devices[rail]->caps.needs_pinning;
-    if (pinning == 0 || memory->unpinned)
+    if (pinning == 0 || atomic_load(&memory->unpinned))
         return 0;
     return pf_check_memlock(populated + (pinning - 1) * (uint64_t)PF_CHUNK_BYTES, why);
 }
@@ -255,7 +255,7 @@ void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, 
 {
     struct pf_source_region *source = &memory->regions[region];
     struct pf_registrations *own = &source->rails[rail];
-    if (own->whole || memory->unpinned)
+    if (own->whole || atomic_load(&memory->unpinned))
         return;
     size_t chunk = page / source->chunk_pages;
     if (atomic_load_explicit(&own->chunks[chunk], memory_order_relaxed))

@@ -58,7 +58,7 @@ struct pf_source_rails {
 struct pf_source_memory {
     struct pf_source_rails rails;
     bool counts_readers;       /* set before the threads start that send from it */
-    bool unpinned;             /* nothing is registered where that pins: by bounce buffers */
+    atomic_bool unpinned;      /* no more is registered where that pins: by bounce buffers */
     struct pf_readers readers; /* who sends from it */
     /* Not in use any more, but somebody may still be looking at the list. */
     struct pf_extents *_Atomic retired;

@@ -50,6 +50,22 @@ int pf_source_pause(struct pf_source *source)
     return 0;
 }
 
+int pf_source_pin(struct pf_source *source, unsigned pin)
+{
+    struct pf_session *session = &source->session;
+    struct pf_source_memory *memory = &source->memory;
+    atomic_store(&memory->unpinned, pin == PF_PIN_STAGE);
+    int error = pf_source_memory_check(memory, source->populated, &session->why);
+    if (!error || pin != PF_PIN_AUTO)
+        return error;
+    pf_warn("%s. Until then pages are copied on their way (as with --pin stage)",
+            session->why.text);
+    pf_job_note(source->job, PF_NOTE_PINNED, "nothing: %s", session->why.text);
+    session->why = (struct pf_why){""};
+    atomic_store(&memory->unpinned, true);
+    return 0;
+}
+
 int pf_source_open_memory(struct pf_source *source)
 {
     struct pf_session *session = &source->session;
@@ -60,26 +76,15 @@ int pf_source_open_memory(struct pf_source *source)
         rails.nodes[i] = session->rails[i].placement.node;
     }
     int error = pf_source_memory_open(memory, &rails, &source->job->regions, &session->why);
-    if (error || session->pull)
-        return error;
-    memory->unpinned = session->options->pin == PF_PIN_STAGE;
-    error = pf_source_memory_check(memory, source->populated, &session->why);
-    if (!error || session->options->pin != PF_PIN_AUTO)
-        return error;
-    pf_warn("%s. Until then pages are copied on their way (as with --pin stage)",
-            session->why.text);
-    pf_job_note(source->job, PF_NOTE_PINNED, "nothing: %s", session->why.text);
-    session->why = (struct pf_why){""};
-    memory->unpinned = true;
-    return 0;
+    return error || session->pull ? error : pf_source_pin(source, source->rounds.pin);
 }
 
 int pf_source_scan(struct pf_source *source)
 {
     uint64_t before = pf_now_ns();
     struct pf_session *session = &source->session;
-    int error = source->rounds.wanted ? pf_rounds_end(source) : pf_source_open_memory(source);
-    if (!error && !source->rounds.wanted)
+    int error = source->session.rounds ? pf_rounds_end(source) : pf_source_open_memory(source);
+    if (!error && !source->session.rounds)
         error = pf_source_memory_scan(&source->memory, &session->why);
     if (!error && session->options->release_ram)
         error =
@@ -213,7 +218,7 @@ int pf_source_listen_and_run(struct pf_source *source)
     if (error)
         return error;
     pf_job_set_phase(source->job, PF_PHASE_LISTENING);
-    if (!source->rounds.wanted)
+    if (!source->session.rounds)
         error = pf_source_start_threads(source);
     for (unsigned i = 0; i < session->rail_count && !session->pull && !error; i++)
         pf_mover_follow(&source->movers[i]);

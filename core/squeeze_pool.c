@@ -53,6 +53,7 @@ void pf_squeeze_pool_init(struct pf_squeeze_pool *pool, unsigned threads)
 {
     memset(pool, 0, sizeof *pool);
     pool->made = true;
+    pool->asked = threads;
     pool->wanted = threads < PF_SQUEEZE_THREADS_MAX ? threads : PF_SQUEEZE_THREADS_MAX;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);

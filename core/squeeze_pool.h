@@ -37,7 +37,9 @@ struct pf_squeeze_pool {
     pthread_cond_t wake;
     struct pf_list waiting; /* tasks */
     pthread_t threads[PF_SQUEEZE_THREADS_MAX];
-    unsigned wanted, running;
+    unsigned asked;  /* threads, when it was made; */
+    unsigned wanted; /* fewer where no more can be had */
+    unsigned running;
     bool stop;
     bool made; /* there is something to close */
 };

@@ -100,14 +100,15 @@ static int decide(struct pf_source *source, double link)
 {
     struct pf_economy_piece pieces[PF_ECONOMY_PIECES_MAX];
     struct pf_economy choice;
-    unsigned threads = source->session.options->compress_threads;
+    unsigned threads = (unsigned)pf_knob(&source->job->knobs.compress_threads);
     struct pf_economy_facts facts = {.link = link, .threads = threads < cpus() ? threads : cpus()};
     int error = pf_economy_measure(&facts, (unsigned)pf_knob(&source->job->knobs.compress_level),
                                    pieces, sample(source, pieces));
     if (error)
         return pf_why(&source->session.why, error, "no memory to see how well pages compress");
+    unsigned squeezes = source->job->peer_squeezes;
     for (unsigned how = 0; how < PF_ECONOMY_WAYS; how++)
-        if (!(source->peer_squeezes & 1u << how))
+        if (!(squeezes & 1u << how))
             facts.speed[how] = 0;
     pf_economy_choose(&facts, &choice);
     say(source, "%s%s, since %s",

@@ -99,12 +99,14 @@ void pf_windows_look(struct pf_windows *windows)
     windows->chunk = 0;
 }
 
-/* Does a chunk need a window that nobody has asked for? */
-static bool is_wanted(struct pf_region_windows *windows, struct pf_source_region *source,
+/* Is a chunk to have a window, and nobody has asked for it? */
+static bool is_wanted(const struct pf_windows *windows, struct pf_source_region *source,
                       size_t chunk)
 {
-    return atomic_load(&windows->chunks[chunk].state) == PF_WINDOW_NONE &&
-           pf_pageset_next_within(&source->unsent, pf_source_chunk(source, chunk), 1).pages > 0;
+    struct pf_window *window = &windows->list[windows->region].chunks[chunk];
+    struct pf_run pages = pf_source_chunk(source, chunk);
+    return atomic_load(&window->state) == PF_WINDOW_NONE &&
+           (windows->all || pf_pageset_next_within(&source->unsent, pages, 1).pages > 0);
 }
 
 /* Go on to the next chunk that is wanted; false if there is none. */
@@ -116,7 +118,7 @@ static bool find_wanted(struct pf_windows *windows, const struct pf_source_memor
         if (atomic_load(&own->whole.state) != PF_WINDOW_NONE)
             continue;
         for (; windows->chunk < source->chunk_count; windows->chunk++)
-            if (is_wanted(own, source, windows->chunk))
+            if (is_wanted(windows, source, windows->chunk))
                 return true;
     }
     return false;

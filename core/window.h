@@ -34,9 +34,11 @@ struct pf_windows {
     unsigned count;
     struct pf_region_windows *list; /* one for each region */
     bool told;                      /* all that are whole regions: from here on chunks only */
-    bool by_stages;                 /* --pin stage: none are asked for */
-    unsigned asked;                 /* answers that are due */
-    unsigned region;                /* where to look for more to ask for; `count`: nowhere */
+    /* Set between two passes of the movers. */
+    bool by_stages;  /* none are asked for, and those that are open are not used */
+    bool all;        /* chunks are asked for whether they are in use or not */
+    unsigned asked;  /* answers that are due */
+    unsigned region; /* where to look for more to ask for; `count`: nowhere */
     size_t chunk;
 };
 

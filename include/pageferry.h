@@ -227,11 +227,13 @@ FERRY_API int ferry_job_switch(struct ferry_job *job);
 
 /*
  * Change an engine option after ferry_job_start(), by the name it has on the command line. It stays
- * for later migrations. On one that is under way these take effect at once, and no others can be
- * changed (-EBUSY): mode, downtime, bandwidth, max-rounds, compress-level, xbzrle-cache, throttle,
- * throttle-initial, throttle-step, throttle-max. -ENOENT no such option; -EINVAL, -ERANGE a bad
- * value; -EBUSY also: before the start, and while the job arrives. Nothing has changed then, and
- * ferry_job_why() has the sentence. May be called from any thread.
+ * for later migrations. On one that is under way no others can be changed (-EBUSY) than bandwidth,
+ * and as long as there are rounds of pre-copy: at once downtime, max-rounds, mode, throttle,
+ * throttle-initial, throttle-step, throttle-max; from the next round on pin, fewer-bytes, compress,
+ * compress-level, compress-threads, xbzrle, xbzrle-cache. -ENOENT no such option; -EINVAL, -ERANGE
+ * a bad value; -ENOTSUP a compression that one of the sides does not know; -EBUSY also: before the
+ * start, and while the job arrives. Nothing has changed then, and ferry_job_why() has the sentence.
+ * May be called from any thread.
  */
 FERRY_API int ferry_job_change(struct ferry_job *job, const char *option, const char *value);
 

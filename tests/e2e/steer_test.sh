@@ -80,17 +80,22 @@ set_ends_the_wait() {
     pf 1 set here bandwidth=fast downtime=20
     has err "option bandwidth can't be \"fast\""
     pf 1 set here downtime=20 slots=9
-    has err "these can: mode, downtime, bandwidth"
+    has err "these can: mode, downtime, bandwidth, max-rounds, pin, fewer-bytes, compress"
     pf 1 set here throttle-initial=60 throttle-max=50
     has err "change both"
     [ "$(field here downtime)" = 300 ] || fail "a refused change was made"
     [ "$(field here bandwidth)" = 64K ] || fail "the limit is not the one that was given"
     pf 1 set there bandwidth=auto
     has err "change options at its source"
+    pf 1 set here fewer-bytes=auto compress=zstd
+    has err "set fewer-bytes=manual as well"
+    pf 0 set here xbzrle=on pin=stage
+    has out "xbzrle is on, pin is stage from now on"
     pf 0 set here bandwidth=auto downtime=20
     has out "bandwidth is auto, downtime is 20 from now on"
     moved_right
     grep -qF '"downtime":"20"' <(tail -n 1 "$work/record") || fail "the record lacks the change"
+    grep -qF '"xbzrle":"on"' <(tail -n 1 "$work/record") || fail "the record lacks an earlier change"
     grep -q '"event":"round".*"number":1' "$work/record" || fail "no round in the record"
     grep -qE '"rounds":\[\{"number":1' <(tail -n 1 "$work/record") || fail "no rounds at the end"
     grep -qE '"reason":"[a-z]' "$work/record" || fail "no reason for what came next"

@@ -42,9 +42,8 @@ static struct stand *stand_open(unsigned compress, bool xbzrle)
     stand->options.xbzrle_cache = 128 * (size_t)PAGE;
     pf_knobs_fill(&stand->knobs, &stand->options);
     sem_init(&stand->ready, 0, 0);
-    CU_ASSERT_EQUAL_FATAL(
-        pf_encoder_open(&stand->encoder, &stand->options, &stand->knobs, &stand->counters, NULL),
-        0);
+    CU_ASSERT_EQUAL_FATAL(pf_encoder_open(&stand->encoder, &stand->knobs, &stand->counters, NULL),
+                          0);
     CU_ASSERT_EQUAL_FATAL(pf_pack_init(&stand->pack, &stand->encoder, ROOM, ready, &stand->ready),
                           0);
     pf_squeeze_pool_init(&stand->pool, 2);
