@@ -323,7 +323,8 @@ static void throttled_by_its_cpu_limit(void)
 
 static void run_too_fast(struct rig_run *run, const char *mode, const char *max_rounds)
 {
-    const char *const options[] = {"mode", mode,         "bandwidth", "32M", "downtime",
+    /* So slow that the job has written everything in a round however few turns it gets. */
+    const char *const options[] = {"mode", mode,         "bandwidth", "8M", "downtime",
                                    "1",    "max-rounds", max_rounds,  NULL};
     static const struct play play = {.pieces = LARGE, .moved = say_rounds};
     rig_run(run, &(struct rig_setup){.body = writer, .ctx = &play, .source_options = options});
