@@ -9,18 +9,20 @@ static const struct grid_play play = {PEER_PAGES, PEER_STEPS, PEER_MOVE_AT, .dec
 static const char *const options[] = {"stages",          "2",   "slots", "4", "stage-size", "16K",
                                       "prefetch-window", "16K", NULL};
 
-void attack_start_destination(struct rig_run *run)
+void attack_start_body(struct rig_run *run, rig_body body)
 {
-    struct rig_side side = {.body = grid_job,
-                            .ctx = &play,
-                            .options = options,
-                            .destination = true,
-                            .persistent = true};
+    struct rig_side side = {
+        .body = body, .ctx = &play, .options = options, .destination = true, .persistent = true};
     memset(run, 0, sizeof *run);
     run->failures_before = CU_get_number_of_failures();
     snprintf(side.uri, sizeof side.uri, "%s", rig_target());
     rig_launch(&run->destination, &side);
     CU_ASSERT_TRUE_FATAL(rig_await(&run->destination, "uri"));
+}
+
+void attack_start_destination(struct rig_run *run)
+{
+    attack_start_body(run, grid_job);
 }
 
 /* It has said why a session ended, so many times by now. */
@@ -31,19 +33,22 @@ void attack_await_lines(struct rig_process *process, unsigned lines)
 }
 
 /* After all of it a well-behaved source is taken as if nothing had been. */
-void attack_finish_well(struct rig_run *run)
+void attack_finish_body(struct rig_run *run, rig_body body)
 {
-    struct rig_side side = {.body = grid_job, .ctx = &play};
+    struct rig_side side = {.body = body, .ctx = &play};
     snprintf(side.uri, sizeof side.uri, "%s", rig_said(&run->destination, "uri"));
     rig_launch(&run->source, &side);
     rig_assert_moved(run, grid_expected(PEER_PAGES, PEER_STEPS));
 }
 
-void attack_strike(struct rig_run *run, const struct attack *attack, unsigned number,
-                   uint32_t flags)
+void attack_finish_well(struct rig_run *run)
 {
-    struct peer *peer = peer_new();
-    peer->flags = flags;
+    attack_finish_body(run, grid_job);
+}
+
+void attack_strike_as(struct rig_run *run, const struct attack *attack, unsigned number,
+                      struct peer *peer)
+{
     int error = peer_source(peer, rig_said(&run->destination, "uri"), attack->after);
     if (error)
         fprintf(stderr, "\n%s: %s\n", attack->name, peer->session.why.text);
@@ -57,6 +62,14 @@ void attack_strike(struct rig_run *run, const struct attack *attack, unsigned nu
         fprintf(stderr, "\n%s: \"%s\" lacks \"%s\"\n", attack->name, said ? said : "",
                 attack->words);
     CU_ASSERT(said && strstr(said, attack->words) && strlen(said) > 10);
+}
+
+void attack_strike(struct rig_run *run, const struct attack *attack, unsigned number,
+                   uint32_t flags)
+{
+    struct peer *peer = peer_new();
+    peer->flags = flags;
+    attack_strike_as(run, attack, number, peer);
 }
 
 void attack_running(const struct attack *attack, uint32_t flags)

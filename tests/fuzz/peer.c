@@ -222,7 +222,7 @@ static void say_hello(struct peer *peer)
     pf_put_string(&wire, "");
     pf_put_u32(&wire, PF_PAGE_SIZE);
     pf_put_u32(&wire, 1);
-    pf_put_u32(&wire, 1);
+    pf_put_u32(&wire, 1 + peer->edges);
     pf_put_u64(&wire, PEER_PAGES * RIG_PAGE);
     pf_put_u32(&wire, 1);
     pf_put_u32(&wire, peer->flags);
@@ -246,9 +246,11 @@ static void say_regions(struct peer *peer)
 
 static void say_states(struct peer *peer)
 {
-    uint8_t bytes[8];
+    uint8_t bytes[64];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
     pf_put_u64(&wire, sizeof(long));
+    for (unsigned i = 0; i < peer->edges; i++)
+        pf_put_u64(&wire, 0);
     peer_say_wire(peer, PF_MSG_STATES, &wire, bytes);
 }
 
@@ -327,15 +329,31 @@ static int connect_port(struct peer *peer, struct pf_port *port, const char *uri
     return error;
 }
 
+void peer_note_window(struct peer *peer, struct pf_message *message)
+{
+    uint8_t key[PF_RKEY_BYTES];
+    pf_get_u32(&message->payload); /* region */
+    if (pf_get_u32(&message->payload) != PF_WINDOW_MSG_OPEN)
+        return;
+    pf_get_u64(&message->payload); /* first page, pages */
+    pf_get_u64(&message->payload);
+    peer->window_at = pf_get_u64(&message->payload);
+    pf_get_bytes(&message->payload, key, sizeof key);
+    pf_rkey_unpack(peer->session.rails[0].bulk.endpoint, key, &peer->window_key);
+}
+
 static int hear_arena(struct peer *peer)
 {
     struct pf_message message;
     uint8_t key[PF_RKEY_BYTES];
     int error;
-    do /* windows come first, which nobody here writes into */
+    for (;;) { /* windows come first */
         error = peer->flags & PF_HELLO_ROUNDS ? pf_session_next(&peer->session, &message)
                                               : hear(peer, PF_MSG_ARENA, &message);
-    while (!error && message.type == PF_MSG_WINDOW);
+        if (error || message.type != PF_MSG_WINDOW)
+            break;
+        peer_note_window(peer, &message);
+    }
     if (error)
         return error;
     peer->slots_at = pf_get_u64(&message.payload);

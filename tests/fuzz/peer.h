@@ -23,7 +23,8 @@ enum {
     PEER_SLOTS_AT = (PEER_SENDS_AT + PEER_SENDS * PEER_CONTROL_SEND + 4095) / 4096 * 4096,
     PEER_STAGES_AT = PEER_SLOTS_AT + PEER_SLOTS * RIG_PAGE,
     PEER_TRAYS_AT = PEER_STAGES_AT + PEER_STAGES * PEER_STAGE,
-    PEER_MEMORY = PEER_TRAYS_AT + PEER_TRAYS * PEER_STAGE,
+    PEER_WINDOW_AT = PEER_TRAYS_AT + PEER_TRAYS * PEER_STAGE, /* for a region of PEER_PAGES */
+    PEER_MEMORY = PEER_WINDOW_AT + PEER_PAGES * RIG_PAGE,
 };
 
 /* Steps of the conversation; a script ends after the one named. */
@@ -57,11 +58,15 @@ struct peer {
     /* What the other side offered (as a source). */
     uint64_t slots_at, stages_at, stage_size, trays_at;
     struct pf_rkey slots_key, stages_key, trays_key;
+    uint64_t window_at; /* of the latest window, if it was open */
+    struct pf_rkey window_key;
     /* As a destination: immediates of the bulk lane, messages and immediates of the urgent one. */
     unsigned fills[PF_STAGES_MAX], fill_count, answers, tray_fills[PF_TRAYS_MAX];
     uint32_t last_answer;
-    uint32_t flags;    /* of HELLO; PF_HELLO_PULL changes the script */
-    unsigned mutation; /* seed; 0: every message is sent as it is */
+    unsigned edges; /* empty pieces of state: what ferry_job_protect() has beside whole pages */
+    void (*offer)(struct peer *peer); /* as a destination, just before ARENA; may be NULL */
+    uint32_t flags;                   /* of HELLO; PF_HELLO_PULL changes the script */
+    unsigned mutation;                /* seed; 0: every message is sent as it is */
 };
 
 /* A whole peer for one session. */
@@ -73,6 +78,12 @@ int peer_source(struct peer *peer, const char *uri, enum peer_step until);
 /* As a destination: listen first (peer->uri), then follow the script. */
 int peer_listen(struct peer *peer);
 int peer_destination(struct peer *peer, enum peer_step until);
+
+/*
+ * Hear messages until one of that type, for some seconds; -ETIMEDOUT, or the session's failure.
+ * Windows are noted.
+ */
+int peer_hear_up_to(struct peer *peer, unsigned type);
 
 /* Drive everything until the other side has ended the session (true), or for too long. */
 bool peer_await_end(struct peer *peer);
@@ -97,6 +108,8 @@ void peer_write(struct peer *peer, struct pf_port *port, const void *bytes, size
 /* ---- for the two scripts */
 
 int peer_open(struct peer *peer, const char *uri, bool for_listen);
+/* A WINDOW: where the other side's memory may be written. */
+void peer_note_window(struct peer *peer, struct pf_message *message);
 /* The urgent or the bulk lane's. */
 int peer_post_receives(struct peer *peer, struct pf_port *port);
 /* What was written since start. */

@@ -83,7 +83,7 @@ static void say_arena(struct peer *peer)
  * Hear messages until one of that type, for some seconds: what was said may have been mutated into
  * an announcement, and then either side would wait for the other.
  */
-static int hear_up_to(struct peer *peer, unsigned type)
+int peer_hear_up_to(struct peer *peer, unsigned type)
 {
     struct pf_message message = {0};
     uint64_t deadline_ns = pf_now_ns() + PATIENCE_S * 1000000000ull;
@@ -94,6 +94,8 @@ static int hear_up_to(struct peer *peer, unsigned type)
         int error = got < 0 ? got : got == 0 ? pf_session_step(&peer->session) : 0;
         if (error)
             return error;
+        if (got > 0 && message.type == PF_MSG_WINDOW)
+            peer_note_window(peer, &message);
     }
     return 0;
 }
@@ -105,9 +107,9 @@ static int destination_step(struct peer *peer, enum peer_step step)
     case PEER_CONNECTED:
         return await_port(peer, &peer->session.control);
     case PEER_HELLO:
-        return hear_up_to(peer, PF_MSG_HELLO);
+        return peer_hear_up_to(peer, PF_MSG_HELLO);
     case PEER_REGIONS:
-        return hear_up_to(peer, PF_MSG_STATES);
+        return peer_hear_up_to(peer, PF_MSG_STATES);
     case PEER_ACCEPTED:
         say_accepted(peer);
         return 0;
@@ -115,14 +117,16 @@ static int destination_step(struct peer *peer, enum peer_step step)
         error = await_port(peer, &peer->session.urgent);
         if (!error)
             error = await_port(peer, &peer->session.rails[0].bulk);
+        if (!error && peer->offer)
+            peer->offer(peer);
         if (!error)
             say_arena(peer);
         return error;
     case PEER_SWITCH:
-        return hear_up_to(peer, PF_MSG_LISTEN);
+        return peer_hear_up_to(peer, PF_MSG_LISTEN);
     case PEER_LISTENING:
         peer_say(peer, PF_MSG_LISTENING, "", 0);
-        return hear_up_to(peer, PF_MSG_RUN);
+        return peer_hear_up_to(peer, PF_MSG_RUN);
     case PEER_RUNNING:
         peer_say(peer, PF_MSG_RUNNING, "", 0);
         return 0;
