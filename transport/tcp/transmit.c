@@ -188,6 +188,11 @@ static bool send_once(struct pf_tcp_endpoint *ep)
         return false;
     }
     ssize_t sent = batch_send(ep, &batch);
+    if (sent < 0 && errno == EFAULT) {
+        /* Somebody has unmapped what is to be sent: the connection itself will never say so. */
+        pf_tcp_endpoint_end(ep, -EFAULT);
+        return false;
+    }
     if (sent < 0) {
         ep->tx.blocked = errno == EAGAIN;
         ep->tx.error = ep->tx.blocked ? 0 : errno;
