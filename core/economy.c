@@ -2,6 +2,7 @@
 #include "core/economy.h"
 
 #include "base/clock.h"
+#include "core/guarded.h"
 #include "core/snapshot.h"
 #include "core/squeeze.h"
 #include "core/xbzrle.h"
@@ -38,7 +39,8 @@ static int squeeze_piece(struct desk *desk, unsigned how, unsigned level,
                          const struct pf_economy_piece *piece, struct sum *sum)
 {
     uint64_t began = pf_now_ns();
-    pf_snapshot(desk->in, piece->addr, piece->bytes);
+    if (pf_guarded_copy(desk->in, piece->addr, piece->bytes))
+        return -EFAULT;
     int length = pf_squeeze(&desk->squeezer, how, level, desk->in, piece->bytes, desk->out);
     sum->ns += (double)(pf_now_ns() - began);
     sum->before += (double)piece->bytes;
@@ -47,16 +49,18 @@ static int squeeze_piece(struct desk *desk, unsigned how, unsigned level,
 }
 
 /* A page against another: as dear as against what it was. */
-static void compare_piece(struct desk *desk, const struct pf_economy_piece *piece, struct sum *sum)
+static int compare_piece(struct desk *desk, const struct pf_economy_piece *piece, struct sum *sum)
 {
     uint64_t began = pf_now_ns();
     for (size_t at = 0; at < piece->bytes; at += PAGE) {
-        pf_snapshot(desk->in + at, piece->addr + at, PAGE);
+        if (pf_guarded_copy(desk->in + at, piece->addr + at, PAGE))
+            return -EFAULT;
         pf_snapshot(desk->out + PAGE, desk->in + at, PAGE);
         pf_xbzrle_encode(desk->in + at, desk->out + PAGE, (uint8_t *)desk->out);
     }
     sum->ns += (double)(pf_now_ns() - began);
     sum->before += (double)piece->bytes;
+    return 0;
 }
 
 static double per_second(const struct sum *sum)
@@ -94,8 +98,8 @@ int pf_economy_measure(struct pf_economy_facts *facts, unsigned level,
     for (unsigned how = PF_COMPRESS_ZSTD; how < PF_ECONOMY_WAYS && !error; how++)
         if (pf_squeeze_built() & 1u << how)
             error = measure_way(facts, desk, how, level, pieces, count);
-    for (unsigned i = 0; i < count; i++)
-        compare_piece(desk, &pieces[i], &compared);
+    for (unsigned i = 0; i < count && !error; i++)
+        error = compare_piece(desk, &pieces[i], &compared);
     facts->differ = per_second(&compared);
     pf_squeezer_free(&desk->squeezer);
     free(desk);

@@ -27,7 +27,10 @@ struct pf_economy_piece {
     size_t bytes; /* a multiple of 4 KiB, at most PF_SQUEEZE_MAX */
 };
 
-/* All of the facts but link and threads. -ENOMEM; without any piece nothing is worth it. */
+/*
+ * All of the facts but link and threads. -ENOMEM, -EFAULT: a piece is not there any more. Without
+ * any piece nothing is worth it.
+ */
 int pf_economy_measure(struct pf_economy_facts *facts, unsigned level,
                        const struct pf_economy_piece *pieces, unsigned count);
 

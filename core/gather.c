@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/gather.h"
 
+#include "core/guarded.h"
 #include "core/zero.h"
 
 #include <string.h>
@@ -79,7 +80,7 @@ static struct pf_sge readable(struct pf_outgoing *stage, struct pf_mr *mr,
     struct pf_sge sge = {mr, region->addr + at, bytes};
     if (!mr) {
         uint8_t *copy = stage->bounce + batch->bounced;
-        memcpy(copy, sge.addr, bytes);
+        batch->lost |= pf_guarded_copy(copy, sge.addr, bytes) != 0;
         sge = (struct pf_sge){stage->mover->mr, copy, bytes};
         batch->bounced += bytes;
     }
@@ -238,6 +239,7 @@ void pf_batch_begin(struct pf_batch *batch)
     batch->run_count = batch->direct_count = 0;
     batch->sge_count = 1; /* the header goes first */
     batch->bytes = batch->direct_bytes = batch->bounced = 0;
+    batch->lost = false;
 }
 
 /*

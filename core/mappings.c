@@ -31,6 +31,7 @@ static bool begins(const char *line, struct pf_mapping *mapping)
     found.start = start;
     found.end = end;
     found.offset = offset;
+    found.readable = rights[0] == 'r';
     found.shared = rights[3] == 's';
     *mapping = found;
     return true;

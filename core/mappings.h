@@ -14,6 +14,7 @@
 
 struct pf_mapping {
     uintptr_t start, end;
+    bool readable;
     bool shared; /* MAP_SHARED */
     unsigned device_major, device_minor;
     unsigned long inode;  /* 0: no file */

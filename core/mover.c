@@ -151,6 +151,18 @@ int pf_mover_post(struct pf_outgoing *stage)
     return 0;
 }
 
+int pf_mover_lost(struct pf_mover *mover, unsigned region)
+{
+    if (pf_worker_failed(&mover->worker))
+        return -EFAULT;
+    pf_why(&mover->worker.why, -EFAULT,
+           "region \"%s\": a part of it could not be read while it was being sent: it was "
+           "unmapped, protected or cut off its file; a job gives memory back by madvise()",
+           mover->memory->regions[region].region->name);
+    pf_worker_fail(&mover->worker, -EFAULT, "");
+    return -EFAULT;
+}
+
 /* ---- credits --------------------------------------------------------------------------------- */
 
 static int post_credit_receive(struct pf_credit_receive *receive)
@@ -229,6 +241,8 @@ static int send_one(struct pf_mover *mover)
         settle(stage);
         return 0;
     }
+    if (stage->batch.lost)
+        return pf_mover_lost(mover, stage->batch.runs[0].region);
     int error = pf_mover_post(stage);
     return error ? error : 1;
 }

@@ -33,6 +33,7 @@ struct pf_batch {
     size_t bytes; /* of page data in the stage */
     size_t direct_bytes;
     size_t bounced; /* of both, how many are in the bounce buffer */
+    bool lost;      /* a part of it is not there any more: the filling is of no use */
 };
 
 struct pf_part {
@@ -113,6 +114,10 @@ void pf_mover_follow(struct pf_mover *mover);
  */
 struct pf_outgoing *pf_mover_free_stage(struct pf_mover *mover);
 int pf_mover_post(struct pf_outgoing *stage);
+
+/* Memory of a region can't be read: unless it has failed already the mover does, with a sentence.
+ * -EFAULT. Its thread. */
+int pf_mover_lost(struct pf_mover *mover, unsigned region);
 
 /*
  * Its rail has broken and its thread has ended. `due` says of each stage which filling the

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/pack.h"
 
-#include "core/snapshot.h"
+#include "core/guarded.h"
 #include "core/zero.h"
 
 #include <errno.h>
@@ -139,28 +139,36 @@ static void add_copy(struct pf_pack *pack, struct pf_encoded_run run, const uint
     }
 }
 
-/* False: it is full. */
-static bool add_page(struct pf_pack *pack, unsigned region, uint64_t page, const char *addr)
+static int lose(struct pf_pack *pack, unsigned region)
+{
+    pack->lost = region;
+    return -EFAULT;
+}
+
+/* 1, 0: it is full, or -EFAULT. */
+static int add_page(struct pf_pack *pack, unsigned region, uint64_t page, const char *addr)
 {
     _Alignas(64) uint8_t copy[PAGE];
     struct pf_encoded_run run = {region, PF_ENCODING_PLAIN, 1, page, PAGE};
     if (pack->room - pack->bytes < SUM + LENGTH_BYTES + PAGE || !pf_pack_takes_runs(pack))
-        return false;
-    pf_snapshot(copy, addr, PAGE);
+        return 0;
+    if (pf_guarded_copy(copy, addr, PAGE))
+        return lose(pack, region);
     if (pf_all_zero(copy, PAGE))
         return pf_pack_zeros(pack, region, page, 1) > 0;
     pack->before += PAGE;
     add_copy(pack, run, copy);
-    return true;
+    return 1;
 }
 
-static size_t add_differences(struct pf_pack *pack, unsigned region, uint64_t first,
-                              const char *addr, size_t pages)
+static int64_t add_differences(struct pf_pack *pack, unsigned region, uint64_t first,
+                               const char *addr, size_t pages)
 {
     size_t n = 0;
-    while (n < pages && add_page(pack, region, first + n, addr + n * PAGE))
+    int added = 1;
+    while (n < pages && (added = add_page(pack, region, first + n, addr + n * PAGE)) > 0)
         n++;
-    return n;
+    return added < 0 ? added : (int64_t)n;
 }
 
 /* ---- compression ----------------------------------------------------------------------------- */
@@ -207,7 +215,9 @@ static int64_t add_compressed(struct pf_pack *pack, unsigned region, uint64_t fi
     while (n < pages && pf_pack_takes_runs(pack)) {
         bool zero;
         size_t left = pages - n < PIECE_PAGES ? pages - n : PIECE_PAGES;
-        size_t same = pf_same_kind(addr + n * PAGE, PAGE, left, &zero);
+        size_t same = pf_guarded_same_kind(addr + n * PAGE, PAGE, left, &zero);
+        if (same == 0)
+            return lose(pack, region);
         if (zero) {
             n += pf_pack_zeros(pack, region, first + n, same);
             continue;
@@ -230,6 +240,8 @@ static int end_piece(struct pf_pack *pack, struct pf_pack_piece *piece)
 {
     struct pf_squeeze_task *task = &piece->task;
     uint8_t *out = pack->out + pack->bytes;
+    if (task->result == -EFAULT)
+        return lose(pack, piece->run.region);
     if (task->result < 0 && task->result != -E2BIG)
         return task->result;
     if (task->result > 0 && (size_t)task->result + SUM < task->bytes) {
@@ -239,7 +251,8 @@ static int end_piece(struct pf_pack *pack, struct pf_pack_piece *piece)
         pf_count(&pack->encoder->counters->compressed_pages, piece->run.pages);
         pf_count(&pack->encoder->counters->compressed_bytes, piece->run.length);
     } else {
-        pf_snapshot(out, task->from, task->bytes);
+        if (pf_guarded_copy(out, task->from, task->bytes))
+            return lose(pack, piece->run.region);
         piece->run.length = (uint32_t)task->bytes;
         piece->run.encoding = PF_ENCODING_PLAIN;
     }
@@ -256,8 +269,8 @@ bool pf_pack_is_empty(const struct pf_pack *pack)
 /* ---- either ---------------------------------------------------------------------------------- */
 
 /* Pages that were claimed to be made shorter when that was still wanted. */
-static size_t add_plain(struct pf_pack *pack, unsigned region, uint64_t first, const char *addr,
-                        size_t pages)
+static int64_t add_plain(struct pf_pack *pack, unsigned region, uint64_t first, const char *addr,
+                         size_t pages)
 {
     size_t fits = (pack->room - pack->bytes) / PAGE;
     size_t n = pages < fits ? pages : fits;
@@ -266,19 +279,20 @@ static size_t add_plain(struct pf_pack *pack, unsigned region, uint64_t first, c
     if (n == 0 || !pf_pack_takes_runs(pack))
         return 0;
     open_run(pack, run);
-    pf_snapshot(pack->out + pack->bytes, addr, n * PAGE);
+    if (pf_guarded_copy(pack->out + pack->bytes, addr, n * PAGE))
+        return lose(pack, region);
     extend_run(pack, run);
     pack->before += n * PAGE;
-    return n;
+    return (int64_t)n;
 }
 
 int64_t pf_pack_add(struct pf_pack *pack, unsigned region, uint64_t first, const char *addr,
                     size_t pages, struct pf_why *why)
 {
     if (pack->shorter == PF_SHORTER_NOT)
-        return (int64_t)add_plain(pack, region, first, addr, pages);
+        return add_plain(pack, region, first, addr, pages);
     if (pack->shorter == PF_SHORTER_XBZRLE)
-        return (int64_t)add_differences(pack, region, first, addr, pages);
+        return add_differences(pack, region, first, addr, pages);
     return add_compressed(pack, region, first, addr, pages, why);
 }
 

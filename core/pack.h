@@ -37,6 +37,7 @@ struct pf_pack {
     unsigned piece_count;
     size_t given; /* bytes of pages that the pool has */
     atomic_uint under_way;
+    unsigned lost; /* after -EFAULT: the region that can't be read */
 };
 
 /* -ENOMEM. Free it in any case, when the pool has done all of it. */
@@ -49,7 +50,7 @@ void pf_pack_begin(struct pf_pack *pack, uint8_t *out);
 
 /*
  * Add base pages, from `first` on, that lie at addr: how many fitted in, 0 if it is full, or -errno
- * (the pool has no thread).
+ * (-EAGAIN the pool has no thread, -EFAULT a part of them is not there).
  */
 int64_t pf_pack_add(struct pf_pack *pack, unsigned region, uint64_t first, const char *addr,
                     size_t pages, struct pf_why *why);
@@ -67,7 +68,9 @@ static inline bool pf_pack_is_ready(const struct pf_pack *pack)
     return atomic_load(&pack->under_way) == 0;
 }
 
-/* Once it is ready: runs, run_count and bytes say what goes out. -ENOMEM of a library's. */
+/*
+ * Once it is ready: runs, run_count and bytes say what goes out. -ENOMEM of a library's, -EFAULT.
+ */
 int pf_pack_end(struct pf_pack *pack);
 
 #endif

@@ -52,13 +52,15 @@ static struct pf_outgoing *free_stage(struct pf_mover *mover)
     return NULL;
 }
 
-/* Claim the next pages. 1, or 2: there are none. */
+/* Claim the next pages. 1, 2: there are none, or -EFAULT. */
 static int claim(struct pf_mover *mover, struct pf_pack *pack)
 {
     struct pf_round_packing *packing = &mover->round.packing;
     struct pf_route route;
     if (atomic_load(&mover->round.halt) || !pf_route_packs(mover) || !pf_route_find(mover, &route))
         return 2;
+    if (route.way == PF_WAY_LOST)
+        return pf_mover_lost(mover, route.region);
     if (route.way != PF_WAY_NOTHING && route.way != PF_WAY_ZERO && route.way != PF_WAY_PACKED)
         return 2; /* from this moment on they go as they are */
     size_t pages = pf_route_claim(mover, &route);
@@ -94,18 +96,23 @@ static int fill(struct pf_mover *mover, struct pf_pack *pack)
     struct pf_round_packing *packing = &mover->round.packing;
     for (unsigned looks = 0; looks < LOOKS_MAX && pf_pack_takes_runs(pack); looks++) {
         int64_t pages = 1;
+        int claimed = 1;
         if (packing->left > 0)
             pages = pack_claimed(mover, pack);
-        else if (claim(mover, pack) == 2)
-            return 2;
+        else
+            claimed = claim(mover, pack);
+        if (claimed != 1)
+            return claimed;
         if (pages <= 0)
             return pages < 0 ? (int)pages : 1;
     }
     return 1;
 }
 
-static int fail(struct pf_mover *mover, int error)
+static int fail(struct pf_mover *mover, const struct pf_pack *pack, int error)
 {
+    if (error == -EFAULT)
+        return pf_mover_lost(mover, pack->lost);
     pf_worker_fail(&mover->worker, error, "pages cannot be compressed");
     return error;
 }
@@ -122,7 +129,7 @@ static int begin(struct pf_mover *mover)
     pf_pack_begin(pack, stage->bounce);
     int filled = fill(mover, pack);
     if (filled < 0)
-        return fail(mover, filled);
+        return fail(mover, pack, filled);
     if (pf_pack_is_empty(pack))
         return filled; /* all of it is unchanged, or zero as it was */
     packing->stages[index] = stage;
@@ -154,7 +161,7 @@ static int send_packed(struct pf_mover *mover)
         return 0;
     int error = pf_pack_end(pack);
     if (error)
-        return fail(mover, error);
+        return fail(mover, pack, error);
     packing->first = (packing->first + 1) % PF_PACKS;
     packing->count--;
     into_batch(stage, pack);

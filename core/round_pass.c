@@ -2,8 +2,11 @@
 #include "core/round_pass.h"
 
 #include "base/clock.h"
+#include "core/mappings.h"
 #include "core/round_heed.h"
 #include "core/source.h"
+
+#include <errno.h>
 
 /* So much is collected at once: the job may wait for the memory map meanwhile. */
 enum { COLLECT_BYTES = 64 << 20, ATTEND_EVERY_MS = 20 };
@@ -88,6 +91,53 @@ static int check_regions(struct pf_source *source)
     for (unsigned id = 0; id < source->memory.count && !error; id++)
         error = pf_region_check_file(source->memory.regions[id].region, why);
     return error;
+}
+
+/* How far each region is there, from its beginning. */
+static void look_at_mappings(const struct pf_regions *regions, uintptr_t upto[PF_REGIONS_MAX])
+{
+    struct pf_mappings mappings;
+    struct pf_mapping mapping;
+    if (pf_mappings_open(&mappings))
+        return;
+    for (unsigned i = 0; i < regions->count; i++)
+        upto[i] = (uintptr_t)regions->list[i].addr;
+    while (pf_mappings_next(&mappings, &mapping))
+        for (unsigned i = 0; i < regions->count; i++)
+            if (mapping.readable && mapping.start <= upto[i] && mapping.end > upto[i])
+                upto[i] = mapping.end;
+    pf_mappings_close(&mappings);
+}
+
+static int check_mappings(struct pf_source *source)
+{
+    const struct pf_regions *regions = &source->job->regions;
+    uintptr_t upto[PF_REGIONS_MAX] = {0};
+    look_at_mappings(regions, upto);
+    for (unsigned i = 0; i < regions->count; i++) {
+        const struct pf_region *region = &regions->list[i];
+        uintptr_t begin = (uintptr_t)region->addr;
+        if (!region->foreign && upto[i] >= begin && upto[i] < begin + region->bytes)
+            return pf_why(&source->session.why, -EFAULT,
+                          "region \"%s\" is not there any more from byte %zu on, or must not be "
+                          "read (munmap, mremap, mprotect), while its memory was being sent: a job "
+                          "gives memory back by madvise()",
+                          region->name, (size_t)(upto[i] - begin));
+    }
+    return 0;
+}
+
+int pf_pass_explain(struct pf_source *source, int error)
+{
+    if (!source->rounds.tracker || error == -ECANCELED)
+        return error;
+    int reason = check_regions(source);
+    if (!reason)
+        reason = check_mappings(source);
+    /* A mover's own word on why its connection is of no use. */
+    for (unsigned i = 0; i < source->session.rail_count && !reason; i++)
+        reason = pf_worker_failure(&source->movers[i].worker);
+    return reason ? reason : error;
 }
 
 int pf_pass_collect(struct pf_source *source)

@@ -18,6 +18,12 @@ int pf_pass_collect(struct pf_source *source);
 /* The same while the job runs: where the tracker needs that, it stands still meanwhile. */
 int pf_pass_collect_running(struct pf_source *source);
 
+/*
+ * Something of the rounds has failed. If memory of the job is not where it was, that is why: the
+ * failure with that sentence, else the same one.
+ */
+int pf_pass_explain(struct pf_source *source, int error);
+
 /* The first pass collects itself: pages leave while others are still being found. */
 int pf_pass_first(struct pf_source *source);
 

@@ -77,6 +77,8 @@ static int send_stage(struct pf_mover *mover, const struct pf_route *route)
         pf_round_stage_part(stage, &mover->round.claimed);
     if (stage->batch.run_count == 0)
         return 1; /* others have claimed it meanwhile */
+    if (stage->batch.lost)
+        return pf_mover_lost(mover, stage->batch.runs[stage->batch.run_count - 1].region);
     mover->round.posted += stage->batch.bytes;
     int error = pf_mover_post(stage);
     return error ? error : 1;
@@ -122,6 +124,8 @@ static int send_next(struct pf_mover *mover)
     switch (route.way) {
     case PF_WAY_WAIT:
         return 0;
+    case PF_WAY_LOST:
+        return pf_mover_lost(mover, route.region);
     case PF_WAY_NOTHING:
         pf_route_claim(mover, &route);
         return 1;

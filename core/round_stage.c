@@ -2,7 +2,7 @@
 #include "core/round_stage.h"
 
 #include "core/gather.h"
-#include "core/zero.h"
+#include "core/guarded.h"
 
 static size_t least(size_t a, size_t b)
 {
@@ -48,12 +48,14 @@ bool pf_route_find(struct pf_mover *mover, struct pf_route *route)
     struct pf_run run = pf_supply_next(&mover->supply, &mover->background, mover->allowed);
     if (run.pages == 0)
         return false;
-    bool zero;
+    bool zero = false;
     *route = (struct pf_route){.region = mover->background.region, .run = run};
     struct pf_source_region *source = &mover->memory->regions[route->region];
-    route->run.pages = pf_same_kind(pf_region_page(source->region, run.first),
-                                    pf_region_page_size(source->region), run.pages, &zero);
-    if (zero)
+    route->run.pages = pf_guarded_same_kind(pf_region_page(source->region, run.first),
+                                            pf_region_page_size(source->region), run.pages, &zero);
+    if (route->run.pages == 0)
+        route->way = PF_WAY_LOST;
+    else if (zero)
         route_zeros(source, route);
     else if (pf_route_packs(mover))
         route->way = PF_WAY_PACKED;
@@ -87,7 +89,7 @@ static size_t room(const struct pf_outgoing *stage, const struct pf_route *route
     return route->mr ? bytes : least(bytes, mover->stage_size - stage->batch.bounced);
 }
 
-/* False if it does not fit. */
+/* False if it does not fit, or is lost. */
 static bool add(struct pf_outgoing *stage, struct pf_route *route)
 {
     struct pf_mover *mover = stage->mover;
@@ -109,7 +111,7 @@ static bool add(struct pf_outgoing *stage, struct pf_route *route)
     if (route->way == PF_WAY_STAGED)
         pf_batch_add(stage, route->mr, region, route->run.first << region->page_shift,
                      pages << region->page_shift);
-    return true;
+    return !batch->lost;
 }
 
 static unsigned runs_max(const struct pf_mover *mover)

@@ -13,6 +13,7 @@ enum pf_way {
     PF_WAY_STAGED,  /* whole in a stage */
     PF_WAY_PACKED,  /* made shorter on its way, in a stage: core/round_pack.h */
     PF_WAY_WAIT,    /* its window is being asked for */
+    PF_WAY_LOST,    /* it can't be read */
 };
 
 struct pf_route {
@@ -24,7 +25,10 @@ struct pf_route {
     size_t window_first; /* page */
 };
 
-/* Find out about the run of dirty pages at the mover's cursor. False if there is none. */
+/*
+ * Find out about the run of dirty pages at the mover's cursor. False if there is none. One that is
+ * lost is not to be claimed.
+ */
 bool pf_route_find(struct pf_mover *mover, struct pf_route *route);
 
 /* Claim it; how many pages it was. */

@@ -2,6 +2,7 @@
 #include "core/rounds.h"
 
 #include "base/clock.h"
+#include "core/guarded.h"
 #include "core/round_pass.h"
 #include "core/source.h"
 #include "core/steer.h"
@@ -259,7 +260,10 @@ static int open_rounds(struct pf_source *source)
     for (unsigned i = 0; i < source->memory.count; i++)
         source->memory.regions[i].late =
             rounds->windows.list[i].never || pf_region_late(source->memory.regions[i].region);
-    int error = pf_tracker_open(&rounds->tracker, &attr, &source->session.why);
+    int error = pf_guarded_begin(&source->session.why);
+    rounds->guarded = error == 0;
+    if (!error)
+        error = pf_tracker_open(&rounds->tracker, &attr, &source->session.why);
     if (!error)
         pf_job_note(source->job, PF_NOTE_TRACKER, "%s", pf_tracker_name(rounds->tracker));
     return error;
@@ -280,7 +284,7 @@ int pf_rounds_run(struct pf_source *source)
         error = keep_up(source);
     if (!error && !source->rounds.finish)
         error = close_windows(source);
-    return error;
+    return error ? pf_pass_explain(source, error) : 0;
 }
 
 static int scan_late(struct pf_source *source, bool writable)
@@ -308,7 +312,7 @@ static int send_rest(struct pf_source *source)
     return error;
 }
 
-int pf_rounds_end(struct pf_source *source)
+static int end_rounds(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
     int error = pf_pass_collect(source);
@@ -324,6 +328,12 @@ int pf_rounds_end(struct pf_source *source)
     else
         error = close_windows(source);
     return error ? error : scan_late(source, false);
+}
+
+int pf_rounds_end(struct pf_source *source)
+{
+    int error = end_rounds(source);
+    return error ? pf_pass_explain(source, error) : 0;
 }
 
 static void *close_tracker(void *tracker)
@@ -355,4 +365,7 @@ void pf_rounds_close(struct pf_source *source)
     free(source->rounds.landed);
     source->rounds.landed = NULL;
     pf_windows_free(&source->rounds.windows);
+    if (source->rounds.guarded)
+        pf_guarded_end();
+    source->rounds.guarded = false;
 }

@@ -17,6 +17,7 @@ struct pf_source;
 struct pf_rounds {
     bool finish; /* by pre-copy alone: the rest goes while the job stands still */
     bool windows_open;
+    bool guarded; /* reads of the job's memory: core/guarded.h */
     struct pf_windows windows;
     struct pf_tracker *tracker;
     pthread_t closer; /* of the tracker */
@@ -50,7 +51,7 @@ int pf_rounds_end(struct pf_source *source);
  */
 void pf_rounds_part(struct pf_source *source);
 
-/* Any time, also if nothing began. */
+/* Any time, also if nothing began. The engine's other threads have ended. */
 void pf_rounds_close(struct pf_source *source);
 
 #endif

@@ -257,8 +257,8 @@ static void close_source(struct pf_source *source)
     for (unsigned i = 0; i <= PF_RAILS_MAX; i++)
         pf_worker_stop(&source->attendants[i].worker);
     pf_session_hang_up(session);
-    pf_rounds_close(source);
     pf_encoder_close(&source->encoder);
+    pf_rounds_close(source);
     pf_responder_close(&source->responder);
     for (unsigned i = 0; i < PF_RAILS_MAX; i++)
         pf_mover_close(&source->movers[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/squeeze_pool.h"
 
-#include "core/snapshot.h"
+#include "core/guarded.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,8 +17,9 @@ static void work(struct desk *own, struct pf_squeeze_task *task)
 {
     if (task->bytes > sizeof own->input) {
         task->result = -EPROTO;
+    } else if (pf_guarded_copy(own->input, task->from, task->bytes)) {
+        task->result = -EFAULT;
     } else {
-        pf_snapshot(own->input, task->from, task->bytes);
         task->result = task->level > 0 ? pf_squeeze(&own->squeezer, task->how, task->level,
                                                     own->input, task->bytes, task->to)
                                        : pf_unsqueeze(&own->squeezer, task->how, own->input,

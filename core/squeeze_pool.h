@@ -22,13 +22,13 @@ enum { PF_SQUEEZE_THREADS_MAX = 64 };
  */
 struct pf_squeeze_task {
     unsigned how, level; /* level 0: decompress */
-    const void *from;    /* may be written to meanwhile */
+    const void *from;    /* may be written to meanwhile, or unmapped */
     size_t bytes;        /* of the input */
     void *to;            /* room for PF_SQUEEZE_MAX, or the bytes that have to come out */
     size_t to_bytes;     /* decompressing: how many */
     void (*done)(struct pf_squeeze_task *task); /* by a thread of the pool */
     void *ctx;
-    int result; /* as pf_squeeze() or pf_unsqueeze() say */
+    int result; /* as pf_squeeze() or pf_unsqueeze() say; -EFAULT: the input is not there */
     struct pf_list link;
 };
 

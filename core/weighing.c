@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "core/economy.h"
 #include "core/source.h"
+#include "pageferry.h"
 
 #include <sched.h>
 #include <stdarg.h>
@@ -105,7 +106,8 @@ static int decide(struct pf_source *source, double link)
     int error = pf_economy_measure(&facts, (unsigned)pf_knob(&source->job->knobs.compress_level),
                                    pieces, sample(source, pieces));
     if (error)
-        return pf_why(&source->session.why, error, "no memory to see how well pages compress");
+        return pf_why(&source->session.why, error, "cannot see how well pages compress: %s",
+                      ferry_strerror(error));
     unsigned squeezes = source->job->peer_squeezes;
     for (unsigned how = 0; how < PF_ECONOMY_WAYS; how++)
         if (!(squeezes & 1u << how))

@@ -15,6 +15,7 @@ static const struct theme themes[] = {
     {"prefetch", rules_prefetch}, {"refusals", rules_refusals}, {"release", rules_release},
     {"memory", rules_memory},     {"steer", rules_steer},       {"unseen", rules_unseen},
     {"rounds", rules_rounds},     {"cancel", rules_cancel},     {"prealloc", rules_prealloc},
+    {"vanish", rules_vanish},
 };
 
 /* Is the theme in the list, whose names have commas between them? */

@@ -23,6 +23,7 @@ extern const struct pf_test rules_unseen[];
 extern const struct pf_test rules_rounds[];
 extern const struct pf_test rules_cancel[];
 extern const struct pf_test rules_prealloc[];
+extern const struct pf_test rules_vanish[];
 
 /* How many pages are in memory of the mapping that an address of a process is in. */
 size_t rules_resident_pages(pid_t pid, uint64_t address);
