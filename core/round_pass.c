@@ -249,6 +249,10 @@ int pf_pass_send(struct pf_source *source)
     pf_windows_look(&source->rounds.windows);
     if (error)
         return error;
+    /* A page that was given back is the system's again; not in the downtime, where it takes time.
+     */
+    if (!pf_source_paused(source))
+        pf_source_memory_drop(&source->memory);
     begin_pass(source, true);
     return wait_sent(source);
 }

@@ -224,6 +224,12 @@ static void replaced(void *ctx, unsigned region, struct pf_run run)
     pf_source_memory_distrust(&source->memory, region, run);
 }
 
+static void renewed(void *ctx, unsigned region, struct pf_run run)
+{
+    struct pf_source *source = ctx;
+    pf_source_memory_renew(&source->memory, region, run);
+}
+
 /* Nothing of it may be read; the next collect says why the migration ends. */
 static void lost(void *ctx, unsigned region, struct pf_run run)
 {
@@ -248,6 +254,7 @@ static int open_rounds(struct pf_source *source)
         .choice = source->session.options->tracker,
         .marked = atomic_load_explicit(&source->job->marked, memory_order_acquire),
         .replaced = replaced,
+        .renewed = renewed,
         .lost = lost,
         .ctx = source,
     };

@@ -182,12 +182,7 @@ void pf_source_memory_close(struct pf_source_memory *memory)
         pf_pageset_free(&source->landed);
         pf_stripes_free(&source->stripes);
     }
-    struct pf_extents *retired = atomic_load(&memory->retired);
-    while (retired) {
-        struct pf_extents *next = retired->next;
-        close_chunk(retired);
-        retired = next;
-    }
+    pf_source_memory_drop(memory);
     free(memory->regions);
     *memory = (struct pf_source_memory){.count = 0};
 }
@@ -271,17 +266,31 @@ void pf_source_memory_prepare(struct pf_source_memory *memory, unsigned region, 
         close_chunk(extents); /* somebody else was faster */
 }
 
-/* The list stays until the end: a thread may look at it that found a page which is gone by now. */
+/* A list stays for a while: a thread may look at it that found a page which is gone by now. */
+static void retire(struct pf_source_memory *memory, struct pf_extents *extents)
+{
+    extents->next = atomic_load(&memory->retired);
+    while (!atomic_compare_exchange_weak(&memory->retired, &extents->next, extents))
+        continue;
+}
+
 static struct pf_extents *retire_chunk(struct pf_source_memory *memory,
                                        struct pf_registrations *own, size_t chunk)
 {
     struct pf_extents *extents = atomic_exchange(&own->chunks[chunk], &unregistrable);
     if (!extents || extents == &unregistrable)
         return NULL;
-    extents->next = atomic_load(&memory->retired);
-    while (!atomic_compare_exchange_weak(&memory->retired, &extents->next, extents))
-        continue;
+    retire(memory, extents);
     return extents;
+}
+
+/* One that was distrusted meanwhile stays so. */
+static void renew_chunk(struct pf_source_memory *memory, struct pf_registrations *own, size_t chunk)
+{
+    struct pf_extents *extents = atomic_load(&own->chunks[chunk]);
+    if (extents && extents != &unregistrable &&
+        atomic_compare_exchange_strong(&own->chunks[chunk], &extents, NULL))
+        retire(memory, extents);
 }
 
 static void unregister_chunk(struct pf_source_memory *memory, struct pf_registrations *own,
@@ -294,7 +303,6 @@ static void unregister_chunk(struct pf_source_memory *memory, struct pf_registra
     }
 }
 
-/* Operations that began before may use the registrations: they stay until the end. */
 void pf_source_memory_distrust(struct pf_source_memory *memory, unsigned region, struct pf_run run)
 {
     struct pf_source_region *source = &memory->regions[region];
@@ -303,6 +311,26 @@ void pf_source_memory_distrust(struct pf_source_memory *memory, unsigned region,
         for (size_t chunk = run.first / source->chunk_pages; chunk <= last; chunk++)
             if (source->rails[rail].chunks)
                 retire_chunk(memory, &source->rails[rail], chunk);
+}
+
+void pf_source_memory_renew(struct pf_source_memory *memory, unsigned region, struct pf_run run)
+{
+    struct pf_source_region *source = &memory->regions[region];
+    size_t last = (run.first + run.pages - 1) / source->chunk_pages;
+    for (unsigned rail = 0; rail < memory->rails.count; rail++)
+        for (size_t chunk = run.first / source->chunk_pages; chunk <= last; chunk++)
+            if (source->rails[rail].chunks)
+                renew_chunk(memory, &source->rails[rail], chunk);
+}
+
+void pf_source_memory_drop(struct pf_source_memory *memory)
+{
+    struct pf_extents *retired = atomic_exchange(&memory->retired, NULL);
+    while (retired) {
+        struct pf_extents *next = retired->next;
+        close_chunk(retired);
+        retired = next;
+    }
 }
 
 void pf_source_memory_unregister(struct pf_source_memory *memory, unsigned region, size_t chunk)

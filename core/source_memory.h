@@ -86,10 +86,21 @@ int pf_source_memory_check(const struct pf_source_memory *memory, uint64_t popul
                            struct pf_why *why);
 
 /*
- * Pages have been replaced by others (the job gave them back) while registrations may hold the old
- * ones: from here on they are sent by way of bounce buffers. Any thread but those that send.
+ * Pages are about to be replaced by others (the job gives them back) while registrations hold the
+ * old ones: from here on they are sent by way of bounce buffers, since nobody knows when it has
+ * happened. Any thread but those that send. Operations that have begun may use the registrations:
+ * they stay until they are dropped.
  */
 void pf_source_memory_distrust(struct pf_source_memory *memory, unsigned region, struct pf_run run);
+
+/*
+ * Pages have been replaced, and the registrations may still hold the old ones: where they are sent
+ * next they are registered again. Otherwise the same.
+ */
+void pf_source_memory_renew(struct pf_source_memory *memory, unsigned region, struct pf_run run);
+
+/* Drop the registrations that are not in use any more. Nobody is sending. */
+void pf_source_memory_drop(struct pf_source_memory *memory);
 
 /* After the endpoints that send from it are closed. */
 void pf_source_memory_close(struct pf_source_memory *memory);

@@ -39,6 +39,12 @@ struct pf_tracker_attr {
      */
     void (*replaced)(void *ctx, unsigned region, struct pf_run run);
     /*
+     * A range of a shared region may have other pages by now: ferry_job_dirty() named it, or a hole
+     * was punched into the file. Told before it counts as dirty, by the thread that collects, with
+     * the same limits. May be NULL.
+     */
+    void (*renewed)(void *ctx, unsigned region, struct pf_run run);
+    /*
      * A range is not there any more (unmapped, moved): who reads it ends the process. Told like
      * replaced(), as soon as it is known; from then on collecting fails. May be NULL.
      */

@@ -54,11 +54,34 @@ void pf_tracker_move(struct pf_pageset *from, struct pf_run range, struct pf_pag
     }
 }
 
-static void add_members(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to)
+/* Whether there were any. */
+static bool add_members(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to)
 {
     struct pf_run next;
+    bool any = false;
     while ((next = pf_pageset_next_within(from, range, SIZE_MAX)).pages) {
+        any = true;
         pf_pageset_add_run(to, next);
+        range = run_from(next.first + next.pages, range);
+    }
+    return any;
+}
+
+static void say_renewed(struct pf_tracker *tracker, unsigned region, struct pf_run run)
+{
+    if (tracker->attr.renewed && pf_region_shared(tracker->list[region].region))
+        tracker->attr.renewed(tracker->attr.ctx, region, run);
+}
+
+static void take_marked(struct pf_tracker *tracker, unsigned region, struct pf_run range,
+                        struct pf_pageset *dirty)
+{
+    struct pf_pageset *marked = &tracker->attr.marked[region];
+    struct pf_run next;
+    while ((next = pf_pageset_next_within(marked, range, SIZE_MAX)).pages) {
+        pf_pageset_remove_run(marked, next);
+        say_renewed(tracker, region, next);
+        pf_pageset_add_run(dirty, next);
         range = run_from(next.first + next.pages, range);
     }
 }
@@ -70,11 +93,11 @@ static void add_members(struct pf_pageset *from, struct pf_run range, struct pf_
 static void say_gone(struct pf_tracker *tracker, unsigned region, struct pf_run gone,
                      struct pf_pageset *dirty)
 {
-    if (tracker->attr.sent && tracker->attr.sent[region])
-        add_members(tracker->attr.sent[region], gone, dirty);
-    else
-        add_members(&tracker->list[region].had, gone, dirty);
-    pf_pageset_remove_run(&tracker->list[region].had, gone);
+    struct pf_pageset *had = &tracker->list[region].had;
+    bool sent = tracker->attr.sent && tracker->attr.sent[region];
+    if (add_members(sent ? tracker->attr.sent[region] : had, gone, dirty))
+        say_renewed(tracker, region, gone);
+    pf_pageset_remove_run(had, gone);
 }
 
 /*
@@ -173,7 +196,7 @@ static int collect_piece(struct pf_tracker *tracker, unsigned region, struct pf_
     if (tracker->failure)
         return tracker->failure;
     if (tracker->attr.marked)
-        pf_tracker_move(&tracker->attr.marked[region], piece, dirty);
+        take_marked(tracker, region, piece, dirty);
     pf_tracker_move(&tracked->due, piece, dirty);
     int error = tracker->ops->take(tracker, region, piece, dirty);
     if (!error && tracked->fd >= 0)

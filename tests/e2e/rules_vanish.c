@@ -7,6 +7,7 @@
 #include "core/uffd.h"
 #include "tests/e2e/rules.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -227,10 +228,77 @@ static void what_grows_moves(void)
     run_change(&change);
 }
 
+/* ---- other pages ----------------------------------------------------------------------------- */
+
+/* Enough to be worth a registration of their own, where registering pins. */
+enum { BOARD = 64 };
+
+struct board {
+    struct rig_side *side;
+    char *pages;
+    int file;
+    unsigned rounds;
+};
+
+/*
+ * After the first round, in which all were sent: some pages are others now. One is written through
+ * the region's own mapping, one by its file, and one is left empty.
+ */
+__attribute__((no_sanitize_thread)) static int punch(void *ctx, enum ferry_event event,
+                                                     char *reason, size_t size)
+{
+    struct board *board = ctx;
+    (void)reason;
+    (void)size;
+    if (event != FERRY_EVENT_ROUND || board->rounds++ > 0)
+        return 0;
+    if (fallocate(board->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, RIG_PAGE,
+                  (off_t)(3 * RIG_PAGE)) < 0)
+        rig_say(board->side, "no hole");
+    *(volatile char *)(board->pages + RIG_PAGE) = 'm';
+    if (pwrite(board->file, "f", 1, (off_t)(2 * RIG_PAGE)) != 1)
+        rig_say(board->side, "no write");
+    return ferry_job_dirty(board->side->job, board->pages + RIG_PAGE, 3 * RIG_PAGE);
+}
+
+static int punching_job(struct rig_side *side)
+{
+    struct board board = {.side = side, .file = memfd_create("board", MFD_CLOEXEC)};
+    size_t bytes = BOARD * RIG_PAGE;
+    rig_open(side);
+    if (board.file < 0 || ftruncate(board.file, (off_t)bytes) < 0)
+        return 96;
+    board.pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, board.file, 0);
+    if (ferry_job_protect_fd(side->job, "board", board.pages, bytes, board.file, 0) < 0 ||
+        ferry_job_notify(side->job, punch, &board) < 0)
+        return 95;
+    if (rig_start(side) == FERRY_ARRIVED) {
+        const char *page = board.pages;
+        rig_say(side, "answer %d",
+                page[0] == 'a' && page[RIG_PAGE] == 'm' && page[RIG_PAGE + 1] == 0 &&
+                    page[2 * RIG_PAGE] == 'f' && page[3 * RIG_PAGE] == 0);
+        return rig_close(side);
+    }
+    memset(board.pages, 'a', bytes);
+    return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 94;
+}
+
+static void what_is_punched_and_told_arrives(void)
+{
+    static const char *const pins[] = {"auto", "all", "stage"};
+    for (size_t i = 0; i < sizeof pins / sizeof pins[0] && !pulls(); i++) {
+        const char *const options[] = {"mode", "precopy", "pin", pins[i], NULL};
+        struct rig_run run;
+        rig_run(&run, &(struct rig_setup){.body = punching_job, .source_options = options});
+        rig_assert_moved(&run, 1);
+    }
+}
+
 const struct pf_test rules_vanish[] = {
     {"what is unmapped ends the migration", what_is_unmapped_ends_the_migration},
     {"what cannot be read ends the migration", what_cannot_be_read_ends_the_migration},
     {"what shrinks ends the migration", what_shrinks_ends_the_migration},
     {"what grows moves", what_grows_moves},
+    {"what is punched and told arrives", what_is_punched_and_told_arrives},
     {NULL, NULL},
 };

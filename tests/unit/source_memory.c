@@ -229,6 +229,54 @@ static void refused_registration_is_remembered(void)
     take_down(&stand);
 }
 
+static struct pf_mr *registered(struct stand *stand, size_t page)
+{
+    size_t covered;
+    pf_source_memory_prepare(&stand->memory, 0, 0, page);
+    return pf_source_memory_mr(&stand->memory.regions[0], 0, page, &covered);
+}
+
+/* The old ones stay as long as somebody may be sending, and then go at once. */
+static void renewed_pages_are_registered_again(void)
+{
+    struct stand stand;
+    size_t covered;
+    set_up(&stand, true);
+    touch(&stand, 0, 32);
+    touch(&stand, CHUNK, 32);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
+                          0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand.memory, NULL), 0);
+    const struct pf_mr *first = registered(&stand, 0), *other = registered(&stand, CHUNK);
+    pf_source_memory_renew(&stand.memory, 0, (struct pf_run){3, 1});
+    CU_ASSERT_PTR_NULL(pf_source_memory_mr(&stand.memory.regions[0], 0, 0, &covered));
+    const struct pf_mr *again = registered(&stand, 0);
+    CU_ASSERT(again && again != first);
+    CU_ASSERT_PTR_EQUAL(registered(&stand, CHUNK), other);
+    CU_ASSERT_PTR_NOT_NULL(atomic_load(&stand.memory.retired));
+    pf_source_memory_drop(&stand.memory);
+    CU_ASSERT_PTR_NULL(atomic_load(&stand.memory.retired));
+    CU_ASSERT_PTR_EQUAL(registered(&stand, 0), again);
+    take_down(&stand);
+}
+
+/* Nobody knows when pages that are being given back will be others. */
+static void distrusted_pages_are_registered_no_more(void)
+{
+    struct stand stand;
+    set_up(&stand, true);
+    touch(&stand, 0, 32);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_open(&stand.memory, &stand.rails, stand.regions, NULL),
+                          0);
+    CU_ASSERT_EQUAL_FATAL(pf_source_memory_scan(&stand.memory, NULL), 0);
+    CU_ASSERT_PTR_NOT_NULL(registered(&stand, 0));
+    pf_source_memory_distrust(&stand.memory, 0, (struct pf_run){31, 1});
+    pf_source_memory_renew(&stand.memory, 0, (struct pf_run){31, 1});
+    pf_source_memory_drop(&stand.memory);
+    CU_ASSERT_PTR_NULL(registered(&stand, 0));
+    take_down(&stand);
+}
+
 /* As an ordinary user with a limit of 64 KiB. */
 static int open_with_a_low_limit(void)
 {
@@ -274,6 +322,8 @@ int main(int argc, char **argv)
         {"pins_only_what_is_used", pins_only_what_is_used},
         {"scattered_pages_fit", scattered_pages_fit},
         {"refused_registration_is_remembered", refused_registration_is_remembered},
+        {"renewed_pages_are_registered_again", renewed_pages_are_registered_again},
+        {"distrusted_pages_are_registered_no_more", distrusted_pages_are_registered_no_more},
         {"low_memlock_limit_is_told", low_memlock_limit_is_told},
         {NULL, NULL},
     };

@@ -25,7 +25,7 @@ struct stand {
     struct pf_tracker *tracker;
     struct pf_pageset dirty;
     struct pf_pageset marked;
-    struct pf_run replaced; /* told last */
+    struct pf_run replaced, renewed; /* told last */
     char *base;
     size_t page;
 };
@@ -37,6 +37,13 @@ static inline void replaced(void *ctx, unsigned region, struct pf_run run)
     stand->replaced = run;
 }
 
+static inline void renewed(void *ctx, unsigned region, struct pf_run run)
+{
+    struct stand *stand = ctx;
+    (void)region;
+    stand->renewed = run;
+}
+
 static inline void begin(struct stand *stand)
 {
     struct pf_why why = {""};
@@ -45,6 +52,7 @@ static inline void begin(struct stand *stand)
         .choice = kind,
         .marked = &stand->marked,
         .replaced = replaced,
+        .renewed = renewed,
         .ctx = stand,
     };
     int error = pf_tracker_open(&stand->tracker, &attr, &why);

@@ -6,6 +6,7 @@
 #include "core/backing.h"
 #include "tests/unit/tracker_rig.h"
 
+#include <fcntl.h>
 #include <liburing.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -37,6 +38,51 @@ static void only_marks_tell_of_other_ways(void)
     pf_pageset_add_run(&stand->marked, (struct pf_run){1, 2});
     CU_ASSERT_TRUE(COLLECTS(stand, 1, 2));
     munmap(second, stand->region->bytes);
+    take_down(stand);
+}
+
+/* ---- other pages ----------------------------------------------------------------------------- */
+
+static bool renewed_exactly(struct stand *stand, struct pf_run run)
+{
+    bool right = stand->renewed.first == run.first && stand->renewed.pages == run.pages;
+    stand->renewed = (struct pf_run){0, 0};
+    return right;
+}
+
+/* Who has pinned the pages has others now. */
+static void marks_tell_of_other_pages(void)
+{
+    struct stand *stand = set_up(FERRY_SHARED);
+    pf_pageset_add_run(&stand->marked, (struct pf_run){3, 2});
+    CU_ASSERT_TRUE(COLLECTS(stand, 3, 4));
+    CU_ASSERT_TRUE(renewed_exactly(stand, (struct pf_run){3, 2}));
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    CU_ASSERT_TRUE(renewed_exactly(stand, (struct pf_run){0, 0}));
+    take_down(stand);
+}
+
+/* There what is written by a device is the page that was pinned. */
+static void private_pages_stay_the_same(void)
+{
+    struct stand *stand = set_up(FERRY_ANON);
+    pf_pageset_add(&stand->marked, 3);
+    CU_ASSERT_TRUE(COLLECTS(stand, 3));
+    CU_ASSERT_TRUE(renewed_exactly(stand, (struct pf_run){0, 0}));
+    take_down(stand);
+}
+
+static void holes_tell_of_other_pages(void)
+{
+    struct stand *stand = set_up(FERRY_SHARED);
+    for (size_t page = 0; page < PAGES; page++)
+        write_page(stand, page);
+    collect(stand);
+    CU_ASSERT_EQUAL(fallocate(stand->region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                              (off_t)(5 * PAGE), (off_t)(2 * PAGE)),
+                    0);
+    CU_ASSERT_TRUE(COLLECTS(stand, 5, 6));
+    CU_ASSERT_TRUE(renewed_exactly(stand, (struct pf_run){5, 2}));
     take_down(stand);
 }
 
@@ -98,6 +144,9 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"marks_are_taken_once", marks_are_taken_once},
         {"only_marks_tell_of_other_ways", only_marks_tell_of_other_ways},
+        {"marks_tell_of_other_pages", marks_tell_of_other_pages},
+        {"private_pages_stay_the_same", private_pages_stay_the_same},
+        {"holes_tell_of_other_pages", holes_tell_of_other_pages},
         {"only_marks_tell_of_devices", only_marks_tell_of_devices},
         {NULL, NULL},
     };
