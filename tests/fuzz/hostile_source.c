@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * hostile_source URI [TESTNAME]: what a destination makes of a source that breaks the protocol: one
- * clear line, and it waits for another (or ends with its own status once the job runs there).
+ * clear line, and it waits for another.
  */
-#include "core/encoding.h"
 #include "tests/fuzz/attack.h"
+#include "tests/fuzz/strikes.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -61,11 +61,6 @@ static void oversized_message(struct peer *peer)
 static void acknowledges_too_much(struct peer *peer)
 {
     raw_header(peer, PF_MSG_ACK, 0, 1000, PF_HEADER_BYTES);
-}
-
-static void out_of_turn(struct peer *peer)
-{
-    peer_say(peer, PF_MSG_RUN, "", 0);
 }
 
 static void wild_error_code(struct peer *peer)
@@ -201,195 +196,6 @@ static void listen_with_payload(struct peer *peer)
 static void run_with_payload(struct peer *peer)
 {
     peer_say(peer, PF_MSG_RUN, "x", 1);
-}
-
-static void hangs_up(struct peer *peer)
-{
-    pf_shutdown(peer->session.control.endpoint);
-}
-
-/* ---- the other lanes
- * ---------------------------------------------------------------------------------- */
-
-static void answer_of(struct peer *peer, struct pf_answer answer)
-{
-    uint8_t bytes[PF_ANSWER_BYTES];
-    struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
-    pf_put_u32(&wire, PF_PROTOCOL_MAGIC);
-    pf_put_u32(&wire, pf_answer_to_imm(answer));
-    peer_send(peer, &peer->session.urgent, bytes, sizeof bytes);
-}
-
-static void answer_nobody_asked_for(struct peer *peer)
-{
-    answer_of(peer, (struct pf_answer){0, 0, PF_ANSWER_ZERO});
-}
-
-static void answer_for_no_slot(struct peer *peer)
-{
-    answer_of(peer, (struct pf_answer){4095, 0, PF_ANSWER_ZERO});
-}
-
-static void data_nobody_asked_for(struct peer *peer)
-{
-    peer_write(peer, &peer->session.urgent, "data", 4, peer->slots_at, &peer->slots_key,
-               pf_answer_to_imm((struct pf_answer){1, 0, PF_ANSWER_DATA}));
-}
-
-static void junk_answer(struct peer *peer)
-{
-    peer_send(peer, &peer->session.urgent, "junk", 4);
-}
-
-static void message_on_the_bulk_lane(struct peer *peer)
-{
-    peer_send(peer, &peer->session.rails[0].bulk, "junk", 4);
-}
-
-/* A stage's header with one run, and its immediate. */
-static void fill(struct peer *peer, struct pf_stage_run run, struct pf_stage_imm imm)
-{
-    uint8_t bytes[PF_RUN_BYTES + RIG_PAGE] = {0};
-    pf_stage_run_pack(&run, bytes);
-    uint64_t to = peer->stages_at + (uint64_t)pf_stage_header_at(1);
-    peer_write(peer, &peer->session.rails[0].bulk, bytes, sizeof bytes, to, &peer->stages_key,
-               pf_stage_to_imm(imm));
-}
-
-static const struct pf_stage_run good_run = {.region = 0, .pages = 1, .first = 0};
-static const struct pf_stage_imm good_imm = {.stage = 0, .parts = 1, .generation = 0, .runs = 1};
-
-#define FILL(name, member_run, member_imm)                                                         \
-    static void name(struct peer *peer)                                                            \
-    {                                                                                              \
-        struct pf_stage_run run = good_run;                                                        \
-        struct pf_stage_imm imm = good_imm;                                                        \
-        member_run;                                                                                \
-        member_imm;                                                                                \
-        fill(peer, run, imm);                                                                      \
-    }
-
-FILL(stage_there_is_none, (void)run, imm.stage = 63)
-FILL(stage_of_no_parts, (void)run, imm.parts = 0)
-FILL(stage_of_no_runs, (void)run, imm.runs = 0)
-FILL(stage_of_too_many_runs, (void)run, imm.runs = 1023)
-FILL(stage_of_old_generation, (void)run, imm.generation = 1000)
-FILL(run_in_no_region, run.region = 5, (void)imm)
-FILL(run_beyond_the_region, run.first = PEER_PAGES, (void)imm)
-FILL(run_around_the_end, run.first = UINT64_MAX, (void)imm)
-FILL(run_longer_than_the_region, run.pages = 0x7fffffff, (void)imm)
-FILL(run_of_no_pages, run.pages = 0, (void)imm)
-FILL(part_of_a_small_page, run.in_parts = true, (void)imm)
-FILL(part_of_no_page, (run.in_parts = true, run.first = PEER_PAGES), (void)imm)
-FILL(part_without_a_page, run.part = 1, (void)imm)
-
-/* Before the switch: zeros where encoded pages should be. */
-#define ENCODED(name, ...)                                                                         \
-    static void name(struct peer *peer)                                                            \
-    {                                                                                              \
-        fill(peer, pf_encoded_to_run((struct pf_encoded_run){__VA_ARGS__}), good_imm);             \
-    }
-
-ENCODED(encoded_in_no_region, .region = 7, .encoding = PF_ENCODING_ZEROS, .pages = 1)
-ENCODED(encoded_beyond, .encoding = PF_ENCODING_ZEROS, .pages = 2, .first = PEER_PAGES - 1)
-ENCODED(encoded_around, .encoding = PF_ENCODING_ZEROS, .pages = 2, .first = (1ull << 40) - 1)
-ENCODED(encoded_empty, .encoding = PF_ENCODING_ZEROS)
-ENCODED(encoded_otherwise, .encoding = 9, .pages = 1, .length = 100)
-ENCODED(encoded_past_the_stage, .encoding = PF_ENCODING_PLAIN, .pages = 8, .length = 8 * RIG_PAGE)
-ENCODED(encoded_shorter, .encoding = PF_ENCODING_PLAIN, .pages = 1, .length = RIG_PAGE - 1)
-ENCODED(spoilt_difference, .encoding = PF_ENCODING_XBZRLE, .pages = 1, .length = 100)
-ENCODED(spoilt_frame, .encoding = PF_ENCODING_ZSTD, .pages = 1, .length = 100)
-ENCODED(spoilt_block, .encoding = PF_ENCODING_LZ4, .pages = 1, .length = 100)
-
-/* Its sum is right, and then it says nothing that could be applied. */
-static void summed_difference(struct peer *peer)
-{
-    struct pf_encoded_run run = {.encoding = PF_ENCODING_XBZRLE, .pages = 1, .length = 100};
-    struct pf_stage_run packed = pf_encoded_to_run(run);
-    uint8_t bytes[PF_RUN_BYTES + RIG_PAGE] = {0};
-    uint8_t *data = bytes + PF_RUN_BYTES;
-    struct pf_wire wire = pf_wire_over(data, PF_ENCODED_SUM_BYTES);
-    memset(data + PF_ENCODED_SUM_BYTES, 0x7f, 96);
-    pf_put_u32(&wire, pf_encoded_sum(&run, data + PF_ENCODED_SUM_BYTES));
-    pf_stage_run_pack(&packed, bytes);
-    peer_write(peer, &peer->session.rails[0].bulk, bytes, sizeof bytes,
-               peer->stages_at + pf_stage_header_at(1), &peer->stages_key,
-               pf_stage_to_imm(good_imm));
-}
-
-static void stage_without_credit(struct peer *peer)
-{
-    struct pf_stage_imm twice = good_imm;
-    twice.parts = 2;
-    fill(peer, good_run, twice);
-    fill(peer, good_run, good_imm); /* another filling of a stage that is half full */
-}
-
-static void run_beyond_the_stage(struct peer *peer)
-{
-    /* 16 pages each, more than the four that fit. */
-    struct pf_stage_run run = {.region = 0, .pages = PEER_PAGES, .first = 0};
-    fill(peer, run, good_imm);
-}
-
-/* ---- trays
- * ------------------------------------------------------------------------------------------- */
-
-static const struct pf_tray_imm good_tray = {.tray = 0, .runs = 1, .generation = 0};
-
-/* A tray's header with one run, and its immediate. */
-static void fill_tray(struct peer *peer, struct pf_stage_run run, struct pf_tray_imm imm)
-{
-    uint8_t bytes[PF_TRAY_VERDICT_BYTES + PF_RUN_BYTES + RIG_PAGE] = {0};
-    pf_stage_run_pack(&run, bytes + PF_TRAY_VERDICT_BYTES);
-    uint64_t to = peer->trays_at + PF_STAGE_PAGES - pf_tray_header_bytes(1);
-    peer_write(peer, &peer->session.urgent, bytes, sizeof bytes, to, &peer->trays_key,
-               pf_tray_to_imm(imm));
-}
-
-/* The job has asked for a page, and granted all trays with that. */
-static void await_grant(struct peer *peer)
-{
-    while (peer->answers == 0)
-        peer_settle(peer, 1);
-}
-
-static void tray_not_granted(struct peer *peer)
-{
-    fill_tray(peer, good_run, good_tray);
-}
-
-#define TRAY(name, member_run, member_imm)                                                         \
-    static void name(struct peer *peer)                                                            \
-    {                                                                                              \
-        struct pf_stage_run run = good_run;                                                        \
-        struct pf_tray_imm imm = good_tray;                                                        \
-        member_run;                                                                                \
-        member_imm;                                                                                \
-        await_grant(peer);                                                                         \
-        fill_tray(peer, run, imm);                                                                 \
-    }
-
-TRAY(tray_there_is_none, (void)run, imm.tray = PF_TRAYS_MAX - 1)
-TRAY(tray_of_no_runs, (void)run, imm.runs = 0)
-TRAY(tray_of_old_generation, (void)run, imm.generation = UINT16_MAX)
-TRAY(neighbour_in_no_region, run.region = 5, (void)imm)
-TRAY(neighbour_beyond_the_region, run.first = PEER_PAGES, (void)imm)
-TRAY(neighbour_around_the_end, run.first = UINT64_MAX, (void)imm)
-TRAY(neighbours_without_pages, run.pages = 0, (void)imm)
-TRAY(neighbours_beyond_the_tray, run.pages = PEER_PAGES, (void)imm)
-
-static void tray_filled_twice(struct peer *peer)
-{
-    await_grant(peer);
-    fill_tray(peer, good_run, good_tray);
-    fill_tray(peer, good_run, good_tray);
-}
-
-static void neighbours_by_message(struct peer *peer)
-{
-    await_grant(peer);
-    answer_of(peer, (struct pf_answer){0, 0, PF_ANSWER_NEIGHBOURS});
 }
 
 /* ---- windows --------------------------------------------------------------------------------- */
@@ -545,33 +351,6 @@ static void destination_outlives_every_round(void)
     attack_finish_well(&run);
 }
 
-/* ---- after the switch
- * ------------------------------------------------------------------------------------- */
-
-static const struct attack after[] = {
-    {"out of turn", PEER_RUNNING, out_of_turn, "spoke out of turn (run)"},
-    {"answer", PEER_RUNNING, answer_for_no_slot, "an answer that nobody asked for"},
-    {"stage", PEER_RUNNING, stage_of_old_generation, "it has no credit for"},
-    {"run", PEER_RUNNING, run_beyond_the_region, "could not be placed"},
-    {"tray number", PEER_RUNNING, tray_there_is_none, "an answer that nobody asked for"},
-    {"tray runs", PEER_RUNNING, tray_of_no_runs, "an answer that nobody asked for"},
-    {"tray generation", PEER_RUNNING, tray_of_old_generation, "an answer that nobody asked for"},
-    {"tray twice", PEER_RUNNING, tray_filled_twice, "an answer that nobody asked for"},
-    {"tray message", PEER_RUNNING, neighbours_by_message, "an answer that nobody asked for"},
-    {"tray region", PEER_RUNNING, neighbour_in_no_region, "could not be placed"},
-    {"tray beyond", PEER_RUNNING, neighbour_beyond_the_region, "could not be placed"},
-    {"tray around", PEER_RUNNING, neighbour_around_the_end, "could not be placed"},
-    {"tray empty", PEER_RUNNING, neighbours_without_pages, "could not be placed"},
-    {"tray long", PEER_RUNNING, neighbours_beyond_the_tray, "could not be placed"},
-    {"hang-up", PEER_RUNNING, hangs_up, "connection broke"},
-};
-
-static void running_job_is_ended(void)
-{
-    for (unsigned i = 0; i < sizeof after / sizeof after[0]; i++)
-        attack_running(&after[i], 0);
-}
-
 /* ---- at random
  * -----------------------------------------------------------------------------------------------
  */
@@ -600,7 +379,6 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"destination_outlives_every_attack", destination_outlives_every_attack},
         {"destination_outlives_every_round", destination_outlives_every_round},
-        {"running_job_is_ended", running_job_is_ended},
         {"mutated_conversations", mutated_conversations},
         {NULL, NULL},
     };
