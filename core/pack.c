@@ -2,6 +2,7 @@
 #include "core/pack.h"
 
 #include "core/guarded.h"
+#include "core/snapshot.h"
 #include "core/zero.h"
 
 #include <errno.h>
@@ -145,30 +146,46 @@ static int lose(struct pf_pack *pack, unsigned region)
     return -EFAULT;
 }
 
-/* 1, 0: it is full, or -EFAULT. */
-static int add_page(struct pf_pack *pack, unsigned region, uint64_t page, const char *addr)
+/* False: it is full. */
+static bool add_page(struct pf_pack *pack, unsigned region, uint64_t page, const char *addr)
 {
     _Alignas(64) uint8_t copy[PAGE];
     struct pf_encoded_run run = {region, PF_ENCODING_PLAIN, 1, page, PAGE};
     if (pack->room - pack->bytes < SUM + LENGTH_BYTES + PAGE || !pf_pack_takes_runs(pack))
-        return 0;
-    if (pf_guarded_copy(copy, addr, PAGE))
-        return lose(pack, region);
+        return false;
+    pf_snapshot(copy, addr, PAGE);
     if (pf_all_zero(copy, PAGE))
         return pf_pack_zeros(pack, region, page, 1) > 0;
     pack->before += PAGE;
     add_copy(pack, run, copy);
-    return 1;
+    return true;
+}
+
+struct differences {
+    struct pf_pack *pack;
+    unsigned region;
+    uint64_t first;
+    const char *addr;
+    size_t pages, done;
+};
+
+/* Reads the job's memory in pf_snapshot() alone, and holds nothing there. */
+static void add_pages(void *ctx)
+{
+    struct differences *asked = ctx;
+    while (asked->done < asked->pages &&
+           add_page(asked->pack, asked->region, asked->first + asked->done,
+                    asked->addr + asked->done * PAGE))
+        asked->done++;
 }
 
 static int64_t add_differences(struct pf_pack *pack, unsigned region, uint64_t first,
                                const char *addr, size_t pages)
 {
-    size_t n = 0;
-    int added = 1;
-    while (n < pages && (added = add_page(pack, region, first + n, addr + n * PAGE)) > 0)
-        n++;
-    return added < 0 ? added : (int64_t)n;
+    struct differences asked = {pack, region, first, addr, pages, 0};
+    if (pf_guarded(addr, pages * PAGE, add_pages, &asked))
+        return lose(pack, region);
+    return (int64_t)asked.done;
 }
 
 /* ---- compression ----------------------------------------------------------------------------- */
