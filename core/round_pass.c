@@ -223,6 +223,8 @@ static int wait_sent(struct pf_source *source)
         heed_end(source);
         int error = pf_pass_attend(source, source->session.options->progress_ms);
         if (!error)
+            error = check_regions(source); /* a transport may try for ever */
+        if (!error)
             error = pf_source_weigh(source, false);
         if (error)
             return error;
