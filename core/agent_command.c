@@ -59,19 +59,18 @@ static int read_changes(struct json_object *options,
     return 0;
 }
 
-/* idle: only where no migration is under way. */
-static int change_options(struct ferry_job *job, struct json_object *request, bool idle,
-                          struct pf_why *why)
+/* What a request says of options, if anything. */
+static int take_options(struct json_object *request,
+                        struct pf_option_change changes[PF_OPTION_COUNT], unsigned *count,
+                        struct pf_why *why)
 {
-    struct pf_option_change changes[PF_OPTION_COUNT];
-    unsigned count;
     struct json_object *options;
+    *count = 0;
     if (!json_object_object_get_ex(request, "options", &options))
         return 0;
     if (!json_object_is_type(options, json_type_object))
         return pf_why(why, -EINVAL, "\"options\" is no object");
-    int error = read_changes(options, changes, &count, why);
-    return error ? error : pf_job_change(job, changes, count, idle, why);
+    return read_changes(options, changes, count, why);
 }
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -99,6 +98,8 @@ static void on_status(struct ferry_job *job, struct pf_agent_client *client,
 static void on_migrate(struct ferry_job *job, struct pf_agent_client *client,
                        struct json_object *request)
 {
+    struct pf_option_change changes[PF_OPTION_COUNT];
+    unsigned count;
     struct json_object *uri;
     struct pf_why why = {""};
     if (!json_object_object_get_ex(request, "uri", &uri) ||
@@ -106,14 +107,10 @@ static void on_migrate(struct ferry_job *job, struct pf_agent_client *client,
         pf_agent_answer_error(client, -EINVAL, 1, "a migration needs a \"uri\"");
         return;
     }
-    int error = change_options(job, request, true, &why);
-    if (error) {
-        pf_agent_answer_error(client, error, 1, why.text);
-        return;
-    }
-    error = ferry_job_migrate(job, json_object_get_string(uri));
+    int error = take_options(request, changes, &count, &why);
+    if (!error)
+        error = pf_job_migrate(job, json_object_get_string(uri), changes, count, &why);
     pthread_mutex_lock(&job->lock);
-    why = job->why;
     client->watching_serial = job->outcome.serial;
     pthread_mutex_unlock(&job->lock);
     client->watching = !error;
@@ -125,8 +122,12 @@ static void on_migrate(struct ferry_job *job, struct pf_agent_client *client,
 static void on_set(struct ferry_job *job, struct pf_agent_client *client,
                    struct json_object *request)
 {
+    struct pf_option_change changes[PF_OPTION_COUNT];
+    unsigned count;
     struct pf_why why = {""};
-    int error = change_options(job, request, false, &why);
+    int error = take_options(request, changes, &count, &why);
+    if (!error)
+        error = pf_job_change(job, changes, count, &why);
     answer_outcome(job, client, error, why.text);
 }
 

@@ -235,7 +235,7 @@ static int run_steps(struct pf_destination *destination)
         {pf_destination_compare, PF_PHASE_ADVISE},
         {open_lanes, PF_PHASE_ADVISE},
         {tell_arena, PF_PHASE_ADVISE},
-        {pf_destination_take_switch, PF_PHASE_DISCARD},
+        {pf_destination_take_switch, PF_PHASE_ADVISE},
         {pf_destination_start_listen, PF_PHASE_DISCARD},
         {pf_destination_run_job, PF_PHASE_LISTENING},
         {receive_pages, PF_PHASE_POSTCOPY},

@@ -62,6 +62,19 @@ static int close_windows(struct pf_destination *destination, struct pf_message *
     return error ? error : pf_session_say(&destination->session, PF_MSG_WINDOWS_CLOSED);
 }
 
+static int take_round(struct pf_destination *destination, struct pf_message *message)
+{
+    struct pf_counters *counters = &destination->job->counters;
+    uint32_t number = pf_get_u32(&message->payload);
+    uint64_t left = pf_get_u64(&message->payload);
+    int error = pf_session_check(&destination->session, message);
+    if (error)
+        return error;
+    pf_count_set(&counters->round, number);
+    pf_count_set(&counters->remaining_bytes, left);
+    return 0;
+}
+
 /* ---- what is yet to come --------------------------------------------------------------------- */
 
 static int take_unsent(struct pf_destination *destination, struct pf_message *message)
@@ -115,6 +128,10 @@ static int take_one(struct pf_destination *destination, struct pf_message *messa
         if (early && pf_offers_are_open(&destination->offers))
             return close_windows(destination, message);
         break;
+    case PF_MSG_ROUND:
+        if (early && pf_offers_are_open(&destination->offers))
+            return take_round(destination, message);
+        break;
     case PF_MSG_STATE:
         return take_state(destination, message);
     default:
@@ -130,8 +147,12 @@ int pf_destination_take_switch(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_message message;
     pf_arrival_set_state(&destination->arrival, PF_INCOMING_DISCARD);
+    pf_job_set_phase(destination->job, destination->rounds ? PF_PHASE_PRECOPY : PF_PHASE_DISCARD);
     for (;;) {
         int error = pf_session_next(session, &message);
+        /* The job stands at its source. */
+        if (!error && (message.type == PF_MSG_UNSENT || message.type == PF_MSG_STATE))
+            pf_job_set_phase(destination->job, PF_PHASE_DISCARD);
         if (!error && message.type == PF_MSG_LISTEN &&
             destination->blob_filled == destination->job->state.bytes)
             return pf_session_check(session, &message);

@@ -304,33 +304,63 @@ int ferry_job_start(struct ferry_job *job)
 
 /* ---- moving ---------------------------------------------------------------------------------- */
 
+/* With the lock held. */
+static int check_departure(const struct ferry_job *job, struct pf_why *why)
+{
+    int phase = atomic_load(&job->phase);
+    int error = pf_options_agree(&job->options, why);
+    if (error)
+        return error;
+    if (job->closing)
+        return pf_why(why, -ESRCH, "the job is ending");
+    if (phase == PF_PHASE_COMPLETE)
+        return pf_why(why, -ESRCH, "the job has moved away");
+    if (job->migrating)
+        return pf_why(why, -EBUSY,
+                      job->destination ? "the job's own arrival has not completed"
+                                       : "the job is being moved already");
+    return phase == PF_PHASE_RUNNING ? 0 : pf_why(why, -EBUSY, "the job has not started");
+}
+
+/* With the lock held. */
+static int start_departure(struct ferry_job *job, const char *uri, struct pf_why *why)
+{
+    int error = check_departure(job, why);
+    if (error)
+        return error;
+    strcpy(job->uri, uri);
+    job->destination = false;
+    job->refused = true; /* unless it turns out otherwise */
+    return start_session(job, pf_source_thread, why);
+}
+
+int pf_job_migrate(struct ferry_job *job, const char *uri, const struct pf_option_change *changes,
+                   unsigned count, struct pf_why *why)
+{
+    struct pf_uri_list parsed;
+    int error =
+        uri ? pf_uri_list_parse(uri, &parsed, why) : pf_why(why, -EINVAL, "no address given");
+    if (error)
+        return error;
+    pthread_mutex_lock(&job->lock);
+    struct pf_options before = job->options;
+    if (count > 0)
+        error = pf_job_change_locked(job, changes, count, true, why);
+    bool changed = count > 0 && !error;
+    if (!error)
+        error = start_departure(job, uri, why);
+    if (error && changed)
+        job->options = before; /* no engine thread runs that could read them */
+    if (!error)
+        job->before = before;
+    pthread_mutex_unlock(&job->lock);
+    return error;
+}
+
 int ferry_job_migrate(struct ferry_job *job, const char *uri)
 {
     struct pf_why why = {""};
-    struct pf_uri_list parsed;
-    if (!uri)
-        return failed(job, pf_why(&why, -EINVAL, "no address given"), &why);
-    int error = pf_uri_list_parse(uri, &parsed, &why);
-    pthread_mutex_lock(&job->lock);
-    if (!error)
-        error = pf_options_agree(&job->options, &why);
-    int phase = atomic_load(&job->phase);
-    if (!error && job->closing)
-        error = pf_why(&why, -ESRCH, "the job is ending");
-    else if (!error && phase == PF_PHASE_COMPLETE)
-        error = pf_why(&why, -ESRCH, "the job has moved away");
-    else if (!error && job->migrating)
-        error = pf_why(&why, -EBUSY,
-                       job->destination ? "the job's own arrival has not completed"
-                                        : "the job is being moved already");
-    else if (!error && phase != PF_PHASE_RUNNING)
-        error = pf_why(&why, -EBUSY, "the job has not started");
-    if (!error) {
-        strcpy(job->uri, uri);
-        job->destination = false;
-        error = start_session(job, pf_source_thread, &why);
-    }
-    pthread_mutex_unlock(&job->lock);
+    int error = pf_job_migrate(job, uri, NULL, 0, &why);
     if (error)
         pf_job_note_failure(job, &why);
     return error;

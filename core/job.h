@@ -29,7 +29,7 @@ enum pf_phase {
     PF_PHASE_RUNNING,    /* runs here, nothing is being moved */
     PF_PHASE_CONNECTING, /* source: asked to move */
     PF_PHASE_ADVISE,     /* the two sides compare what they have */
-    PF_PHASE_PRECOPY,    /* source: rounds, while the job runs */
+    PF_PHASE_PRECOPY,    /* rounds, while the job runs at the source */
     PF_PHASE_DISCARD,    /* paused: page sets and state go over */
     PF_PHASE_LISTENING,  /* the destination is armed */
     PF_PHASE_POSTCOPY,   /* runs at the destination, memory follows */
@@ -57,6 +57,7 @@ struct pf_outcome {
     int error;       /* 0 or -errno */
     int exit_status; /* what a command that waits for it exits with */
     bool ended;
+    struct pf_why why; /* of an error */
 };
 
 /* What of the latest migration can still be changed; core/steer.c says how. */
@@ -126,6 +127,8 @@ struct ferry_job {
     bool closing;     /* no further migration may start */
     bool committed;   /* too late to cancel */
     enum pf_course course;
+    struct pf_options before; /* source: the options of the time before this migration, */
+    bool refused;             /* which hold again unless the destination accepts the job */
     unsigned peer_squeezes; /* source: what the destination can decompress; all bits: not known yet.
                                Written by the control thread */
     bool paused;

@@ -100,6 +100,18 @@ static void add_notes(struct json_object *record, struct ferry_job *job)
     }
 }
 
+/* Why the latest migration failed, if it did. */
+static void add_failure(struct json_object *record, struct ferry_job *job)
+{
+    struct pf_why why = {""};
+    pthread_mutex_lock(&job->lock);
+    if (job->outcome.ended && job->outcome.error)
+        why = job->outcome.why;
+    pthread_mutex_unlock(&job->lock);
+    if (why.text[0])
+        add_text(record, "failure", why.text);
+}
+
 /* The options that can be changed while a migration runs, as they are now. */
 static void add_options(struct json_object *record, struct ferry_job *job)
 {
@@ -175,6 +187,7 @@ struct json_object *pf_job_status_record(struct ferry_job *job, const char *even
     add_notes(record, job);
     /* Too long to be repeated with each record of progress. */
     if (strcmp(event, "progress") != 0) {
+        add_failure(record, job);
         add_options(record, job);
         add_rounds(record, job);
         pf_blocked_add_json(record, &job->blocked);

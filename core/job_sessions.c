@@ -150,12 +150,23 @@ void pf_job_arrive(struct ferry_job *job)
     pthread_mutex_unlock(&job->lock);
 }
 
+/* Nothing is to be expected any more. */
+static void forget_estimates(struct pf_counters *counters)
+{
+    pf_count_set(&counters->eta_ms, 0);
+    pf_count_set(&counters->expected_downtime_us, 0);
+    pf_count_set(&counters->remaining_bytes, 0);
+}
+
 static void note_outcome(struct ferry_job *job, int error, int exit_status,
                          const struct pf_why *why)
 {
+    forget_estimates(&job->counters);
     pthread_mutex_lock(&job->lock);
     if (error)
-        job->why = *why;
+        job->why = job->outcome.why = *why;
+    if (!job->destination && error && job->refused)
+        job->options = job->before; /* no engine thread runs any more that could read them */
     job->outcome.error = error;
     job->outcome.exit_status = exit_status;
     job->outcome.ended = true;

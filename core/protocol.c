@@ -60,6 +60,7 @@ static const char *const message_names[PF_MSG_TYPE_END] = {
     [PF_MSG_WANT] = "want",
     [PF_MSG_CLOSE_WINDOWS] = "close windows",
     [PF_MSG_WINDOWS_CLOSED] = "windows closed",
+    [PF_MSG_ROUND] = "round",
 };
 
 const char *pf_message_name(unsigned type)

@@ -66,6 +66,7 @@ enum pf_message_type {
     PF_MSG_WANT,           /* S: a window for this chunk, please */
     PF_MSG_CLOSE_WINDOWS,  /* S: no more writes into regions */
     PF_MSG_WINDOWS_CLOSED, /* D: nor could there be any */
+    PF_MSG_ROUND,          /* S: a round of pre-copy begins: its number, bytes that are to go */
     PF_MSG_TYPE_END
 };
 

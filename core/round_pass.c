@@ -168,11 +168,32 @@ int pf_pass_collect_running(struct pf_source *source)
 
 /* ---- one round ------------------------------------------------------------------------------- */
 
-static void begin_pass(struct pf_source *source, bool collected)
+/* For people who look there. Never waited for: what has no room in the conversation goes untold. */
+static int tell_round(struct pf_source *source)
+{
+    struct pf_session *session = &source->session;
+    struct pf_rounds *rounds = &source->rounds;
+    struct pf_wire payload;
+    if (rounds->told == rounds->number || source->paused_ns > 0 ||
+        !pf_channel_room(&session->channel))
+        return 0;
+    int error = pf_session_begin(session, &payload);
+    if (error)
+        return error;
+    rounds->told = rounds->number;
+    pf_put_u32(&payload, rounds->number);
+    pf_put_u64(&payload, pf_count_get(&session->counters->remaining_bytes));
+    return pf_session_commit(session, PF_MSG_ROUND, &payload);
+}
+
+static int begin_pass(struct pf_source *source, bool collected)
 {
     source->rounds.passes++;
     pf_round_heed(source);
     pf_count_set(&source->job->counters.round, source->rounds.number);
+    int error = tell_round(source);
+    if (error)
+        return error;
     atomic_fetch_add(&source->memory.returns, 1); /* each rail begins with its own stripes again */
     for (unsigned i = 0; i < source->session.rail_count; i++) {
         struct pf_round_sender *round = &source->movers[i].round;
@@ -181,6 +202,7 @@ static void begin_pass(struct pf_source *source, bool collected)
         atomic_store(&round->wanted, source->rounds.passes);
     }
     wake_movers(source);
+    return 0;
 }
 
 static void end_collecting(struct pf_source *source)
@@ -236,8 +258,9 @@ static int wait_sent(struct pf_source *source)
 /* The first one: pages leave while others are still being found and put under watch. */
 int pf_pass_first(struct pf_source *source)
 {
-    begin_pass(source, false);
-    int error = pf_pass_collect_running(source);
+    int error = begin_pass(source, false);
+    if (!error)
+        error = pf_pass_collect_running(source);
     pf_windows_look(&source->rounds.windows);
     end_collecting(source);
     if (!error)
@@ -255,6 +278,6 @@ int pf_pass_send(struct pf_source *source)
      */
     if (!pf_source_paused(source))
         pf_source_memory_drop(&source->memory);
-    begin_pass(source, true);
-    return wait_sent(source);
+    error = begin_pass(source, true);
+    return error ? error : wait_sent(source);
 }

@@ -44,7 +44,7 @@ static struct measured begin_measuring(struct pf_source *source)
 static void log_round(struct pf_source *source, const struct measured *measured, uint64_t took_ns,
                       bool paused)
 {
-    const struct pf_counters *counters = &source->job->counters;
+    struct pf_counters *counters = &source->job->counters;
     const struct pf_pace *pace = &source->rounds.pacing.pace;
     struct pf_round_record record = {
         .number = source->rounds.number,
@@ -62,6 +62,7 @@ static void log_round(struct pf_source *source, const struct measured *measured,
         .throttle = pace->throttle,
         .reason = paused ? NULL : source->rounds.pacing.reason,
     };
+    pf_count_set(&counters->precopy_bytes, pf_count_get(&counters->sent_bytes));
     pf_job_end_round(source->job, &record);
 }
 

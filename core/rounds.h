@@ -25,6 +25,7 @@ struct pf_rounds {
     struct pf_pageset **landed; /* of each region, for the tracker */
     struct pf_pacing pacing;
     unsigned pin;          /* enum pf_pin, as it is heeded */
+    unsigned told;         /* the latest round that the destination has been told of */
     unsigned number;       /* of the latest round, */
     unsigned passes;       /* and how often the movers were sent off: more than once in a round */
     bool keeping_up;       /* the job is asked to pause, and they are still at it */

@@ -99,6 +99,7 @@ static int take_squeezes(struct pf_source *source, unsigned squeezes)
     struct pf_why *why = &source->session.why;
     pthread_mutex_lock(&job->lock);
     job->peer_squeezes = squeezes;
+    job->refused = false;
     int error = source->session.rounds ? pf_job_check_squeeze(job, &job->options, why) : 0;
     pthread_mutex_unlock(&job->lock);
     return error;

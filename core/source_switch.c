@@ -91,6 +91,9 @@ int pf_source_scan(struct pf_source *source)
             pf_release_open(&source->release, &source->memory, session->counters, &session->why);
     if (error)
         return error;
+    /* It is happening: nothing of it is expected any more. */
+    pf_count_set(&source->job->counters.expected_downtime_us, 0);
+    pf_count_set(&source->job->counters.eta_ms, 0);
     pf_count_set(&source->job->counters.remaining_bytes, pf_source_memory_unsent(&source->memory));
     pf_count_set(&source->job->counters.scan_us,
                  since_us(before) - pf_count_get(&source->job->counters.rest_us));

@@ -89,20 +89,27 @@ static int check_all(const struct ferry_job *job, const struct pf_option_change 
     return error ? error : pf_options_agree(changed, why);
 }
 
-int pf_job_change(struct ferry_job *job, const struct pf_option_change *changes, unsigned count,
-                  bool idle, struct pf_why *why)
+int pf_job_change_locked(struct ferry_job *job, const struct pf_option_change *changes,
+                         unsigned count, bool idle, struct pf_why *why)
 {
     struct pf_options changed;
-    pthread_mutex_lock(&job->lock);
     int error = check_all(job, changes, count, idle, &changed, why);
-    if (!error) {
-        /* One by one: engine threads read the other options without the lock. */
-        for (unsigned i = 0; i < count; i++)
-            pf_options_set(&job->options, changes[i].option, changes[i].value, NULL);
-        pf_knobs_fill(&job->knobs, &changed);
-        if (job->session)
-            pf_session_wake(job->session);
-    }
+    if (error)
+        return error;
+    /* One by one: engine threads read the other options without the lock. */
+    for (unsigned i = 0; i < count; i++)
+        pf_options_set(&job->options, changes[i].option, changes[i].value, NULL);
+    pf_knobs_fill(&job->knobs, &changed);
+    if (job->session)
+        pf_session_wake(job->session);
+    return 0;
+}
+
+int pf_job_change(struct ferry_job *job, const struct pf_option_change *changes, unsigned count,
+                  struct pf_why *why)
+{
+    pthread_mutex_lock(&job->lock);
+    int error = pf_job_change_locked(job, changes, count, false, why);
     pthread_mutex_unlock(&job->lock);
     return error;
 }
@@ -113,7 +120,7 @@ int ferry_job_change(struct ferry_job *job, const char *option, const char *valu
     struct pf_option_change change = {option, value};
     if (!option || !value)
         return -EINVAL;
-    int error = pf_job_change(job, &change, 1, false, &why);
+    int error = pf_job_change(job, &change, 1, &why);
     if (error)
         pf_job_note_failure(job, &why);
     return error;

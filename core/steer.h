@@ -14,13 +14,21 @@ struct pf_option_change {
  * Change options: all of them, or none if one is refused. They stay set for later migrations; those
  * in core/knobs.h take effect on one that is under way, too: the bandwidth at any time, the others
  * as long as there are rounds, from the next one on at the latest. What can't be changed then is
- * refused (-EBUSY). idle: refuse all of them then. -ENOENT no such option; -EINVAL, -ERANGE a bad
- * value, or one that does not agree with the rest; -ENOTSUP a compression that the build or the
- * destination does not know; -EBUSY the job has not started, or is just arriving. Any
- * thread.
+ * refused (-EBUSY). -ENOENT no such option; -EINVAL, -ERANGE a bad value, or one that does not
+ * agree with the rest; -ENOTSUP a compression that the build or the destination does not know;
+ * -EBUSY the job has not started, or is just arriving. Any thread.
  */
 int pf_job_change(struct ferry_job *job, const struct pf_option_change *changes, unsigned count,
-                  bool idle, struct pf_why *why);
+                  struct pf_why *why);
+
+/* The same with the lock held. idle: nothing can be changed while a migration is under way. */
+int pf_job_change_locked(struct ferry_job *job, const struct pf_option_change *changes,
+                         unsigned count, bool idle, struct pf_why *why);
+
+/* ferry_job_migrate() with its sentence, and with options, which stay as they were if it refuses.
+ */
+int pf_job_migrate(struct ferry_job *job, const char *uri, const struct pf_option_change *changes,
+                   unsigned count, struct pf_why *why);
 
 /* What a migration with these options begins with. */
 enum pf_course pf_course_of(const struct pf_options *options);

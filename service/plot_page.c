@@ -47,11 +47,20 @@ static void describe_rounds(const struct pf_record *record, char *out, size_t si
 {
     char bytes[32];
     out[0] = '\0';
-    if (record->round <= 0 || record->precopy_bytes < 0)
-        return;
+    if (record->round <= 0 || record->precopy_bytes <= 0)
+        return; /* or it is the destination's */
     pf_human_bytes(record->precopy_bytes, bytes, sizeof bytes);
     snprintf(out, size, "%s sent in %" PRId64 " round%s, ", bytes, record->round,
              record->round == 1 ? "" : "s");
+}
+
+/* What stages bring in rounds is received, too: after them came what was sent after them. */
+static int64_t bytes_moved(const struct pf_record *record, bool rounds)
+{
+    int64_t bytes = record->received_bytes;
+    if (rounds && record->sent_bytes >= record->precopy_bytes)
+        bytes = record->sent_bytes - record->precopy_bytes;
+    return bytes > 0 ? bytes : 0;
 }
 
 /* "256 MiB received in 416 ms, job stopped for 6.4 ms", as far as it is known. */
@@ -63,7 +72,7 @@ static void describe(const struct pf_record *record, char *out, size_t size)
     char time[32];
     char rounds[96];
     describe_rounds(record, rounds, sizeof rounds);
-    pf_human_bytes(record->received_bytes > 0 ? record->received_bytes : 0, bytes, sizeof bytes);
+    pf_human_bytes(bytes_moved(record, rounds[0] != '\0'), bytes, sizeof bytes);
     if (record->total_us > 0) {
         pf_page_show_time((double)record->total_us, time, sizeof time);
         snprintf(total, sizeof total, " in %s", time);

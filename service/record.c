@@ -17,14 +17,17 @@
 #define TEXT(member)          FIELD(member, PF_FIELD_TEXT, sizeof(((struct pf_record *)0)->member), 0)
 #define NUMBER(member, kind)  FIELD(member, kind, 0, 0)
 #define PRECOPY(member, kind) FIELD(member, kind, 0, offsetof(struct pf_record, round))
-#define SHORTER(member, kind) FIELD(member, kind, 0, offsetof(struct pf_record, saved_bytes))
-#define PART(member)          FIELD(member, PF_FIELD_TIME, 0, offsetof(struct pf_record, downtime_us))
+/* 0: there is none, or nobody can tell. */
+#define ESTIMATE(member, kind) FIELD(member, kind, 0, offsetof(struct pf_record, member))
+#define SHORTER(member, kind)  FIELD(member, kind, 0, offsetof(struct pf_record, saved_bytes))
+#define PART(member)           FIELD(member, PF_FIELD_TIME, 0, offsetof(struct pf_record, downtime_us))
 
 const struct pf_field pf_record_fields[] = {
     TEXT(name),
     NUMBER(pid, PF_FIELD_COUNT),
     TEXT(role),
     TEXT(state),
+    TEXT(failure),
     TEXT(uri),
     TEXT(transport),
     TEXT(placement),
@@ -49,11 +52,11 @@ const struct pf_field pf_record_fields[] = {
     TEXT(fewer_bytes),
     TEXT(throttled),
     PRECOPY(round, PF_FIELD_COUNT),
-    PRECOPY(precopy_bytes, PF_FIELD_BYTES),
-    PRECOPY(dirty_bytes_per_s, PF_FIELD_RATE),
-    PRECOPY(bandwidth_bytes_per_s, PF_FIELD_RATE),
-    PRECOPY(expected_downtime_us, PF_FIELD_TIME),
-    PRECOPY(eta_ms, PF_FIELD_TIME_MS),
+    ESTIMATE(precopy_bytes, PF_FIELD_BYTES),
+    FIELD(dirty_bytes_per_s, PF_FIELD_RATE, 0, offsetof(struct pf_record, bandwidth_bytes_per_s)),
+    ESTIMATE(bandwidth_bytes_per_s, PF_FIELD_RATE),
+    ESTIMATE(expected_downtime_us, PF_FIELD_TIME),
+    ESTIMATE(eta_ms, PF_FIELD_TIME_MS),
     PRECOPY(throttle_percent, PF_FIELD_COUNT),
     SHORTER(saved_bytes, PF_FIELD_BYTES),
     SHORTER(xbzrle_pages, PF_FIELD_COUNT),

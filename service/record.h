@@ -47,7 +47,7 @@ struct pf_record {
     char pinned[PF_RECORD_TEXT];
     char fewer_bytes[PF_RECORD_TEXT];
     char throttled[PF_RECORD_TEXT];
-    char message[2 * PF_RECORD_TEXT];
+    char message[2 * PF_RECORD_TEXT], failure[2 * PF_RECORD_TEXT];
     /* Never negative, or PF_UNKNOWN. */
     int64_t pid;
     int64_t code;

@@ -106,11 +106,11 @@ rounds_drawn() {
         printf '%s\n' "{\"event\":\"progress\",\"state\":\"precopy\",\"elapsed_us\":${number}50000,\"remaining_bytes\":4500000}" \
             "{\"event\":\"round\",$round}" >>"$work/rounds.json"
     done
-    printf '{"event":"done","name":"r","transport":"tcp","state":"complete","round":3,"precopy_bytes":27000000,"total_us":500000,"remaining_bytes":0,"received_bytes":0,"rounds":[%s]}\n' \
+    printf '{"event":"done","name":"r","transport":"tcp","state":"complete","round":3,"precopy_bytes":27000000,"total_us":500000,"remaining_bytes":0,"sent_bytes":29097152,"received_bytes":9000000,"rounds":[%s]}\n' \
         "$rounds" | tee "$work/rounds-last.json" >>"$work/rounds.json"
     for number in rounds rounds-last; do
         pf 0 plot "$work/$number.json" -o "$work/$number.svg"
-        shows "$number.svg" "25.7 MiB sent in 3 rounds"
+        shows "$number.svg" "25.7 MiB sent in 3 rounds, 2.0 MiB after them"
         shows "$number.svg" "round by round  (3 in all)"
         shows "$number.svg" "the link carries, in the end 1.2 GB/s"
         shows "$number.svg" "the job writes, in the end 80.0 MB/s"

@@ -75,8 +75,22 @@ parts_of_the_downtime() {
     [ "$sum" -le "$(number downtime_us)" ] || fail "parts of $sum us: $(tail -n 1 "$work/record")"
 }
 
+# What both sides say of themselves meanwhile, and in the end.
+status_in_rounds() {
+    await there state precopy
+    await there round 1
+    [ "$(field here role)" = source ] || fail "the source says that it is none"
+}
+nothing_expected() {
+    local key
+    for key in eta_ms expected_downtime_us remaining_bytes; do
+        [ "$(number $key)" = 0 ] || fail "$key in the end: $(number $key)"
+    done
+}
+
 set_ends_the_wait() {
     begin --mode precopy
+    status_in_rounds
     pf 1 set here bandwidth=fast downtime=20
     has err "option bandwidth can't be \"fast\""
     pf 1 set here downtime=20 slots=9
@@ -101,6 +115,7 @@ set_ends_the_wait() {
     grep -qE '"reason":"[a-z]' "$work/record" || fail "no reason for what came next"
     grep -qE '"tracker":"[a-z-]+"' "$work/record" || fail "no tracker in the record"
     parts_of_the_downtime
+    nothing_expected
     # Pre-copy alone: the last round is the one in which the job stood still.
     grep -qF '"paused":true' <(tail -n 1 "$work/record") || fail "no round while the job stood still"
 }
@@ -117,6 +132,17 @@ switch_in_mid_round() {
     [ "$(number precopy_bytes)" -lt $((8 << 20)) ] || fail "the round was not given up"
 }
 
+# Options of a migration that is refused are not set.
+refused_migrate() {
+    [ "$(field here bandwidth)" = 64K ] || fail "the options of a migration that began don't stay"
+    pf 1 migrate here nowhere --bandwidth 1M --max-rounds 7
+    has err "nowhere"
+    pf 1 migrate here "$(field there uri)" --bandwidth 1M --throttle-initial 60 --throttle-max 50
+    has err "change both"
+    [ "$(field here bandwidth)" = 64K ] || fail "a refused migration has set its options"
+    [ "$(field here max-rounds)" = 30 ] || fail "a refused migration has set its options"
+}
+
 cancel_in_mid_round() {
     begin --mode precopy --progress-ms 10
     pf 0 cancel here
@@ -124,8 +150,11 @@ cancel_in_mid_round() {
     [ $? = 1 ] || fail "a cancelled migration did not end with 1"
     await here state running
     await there state waiting
+    [ "$(field here failure)" = "the migration was cancelled" ] || fail "no reason in the status"
+    [ "$(field here remaining_bytes)" = 0 ] || fail "something is left of a cancelled migration"
     pf 1 switch here
     has err "no migration is under way"
+    refused_migrate
     pf 0 status here
     has out "running"
     pf 0 migrate here "$(field there uri)" --bandwidth auto --mode precopy --fewer-bytes auto --json
