@@ -21,7 +21,9 @@ static int open_region(struct pf_arrival *arrival, unsigned id, const struct pf_
                                                         .bytes = region->bytes,
                                                         .region = id});
     int error = pf_pageset_init(&arriving->missing, pf_region_pages(region));
-    return error ? error : pf_pageset_init(&arriving->requested, pf_region_pages(region));
+    if (!error)
+        error = pf_pageset_init(&arriving->requested, pf_region_pages(region));
+    return error ? error : pf_pageset_init(&arriving->full, pf_region_stretches(region));
 }
 
 /*
@@ -80,6 +82,7 @@ void pf_arrival_close(struct pf_arrival *arrival)
     for (unsigned i = 0; i < arrival->count; i++) {
         pf_pageset_free(&arrival->list[i].missing);
         pf_pageset_free(&arrival->list[i].requested);
+        pf_pageset_free(&arrival->list[i].full);
     }
     free(arrival->list);
     if (arrival->zeros_bytes && arrival->zeros != MAP_FAILED)
@@ -213,6 +216,15 @@ static int clear_region(struct pf_arriving *arriving, bool huge_pages, struct pf
     return error;
 }
 
+bool pf_arrival_note_full(struct pf_arrival *arrival, unsigned region, struct pf_run stretches)
+{
+    struct pf_pageset *full = &arrival->list[region].full;
+    if (stretches.first >= full->pages || stretches.pages > full->pages - stretches.first)
+        return false;
+    pf_pageset_add_run(full, stretches);
+    return true;
+}
+
 int pf_arrival_freshen(struct pf_arrival *arrival, struct pf_why *why)
 {
     int error = 0;
@@ -221,6 +233,7 @@ int pf_arrival_freshen(struct pf_arrival *arrival, struct pf_why *why)
         if (arriving->region->foreign)
             continue;
         error = clear_region(arriving, true, why);
+        pf_pageset_add_run(&arriving->full, (struct pf_run){0, arriving->full.pages});
         arriving->fresh = arriving->make = !error;
     }
     return error;
@@ -235,7 +248,7 @@ int pf_arrival_prepare(struct pf_arrival *arrival, bool ahead, struct pf_why *wh
         if (arriving->region->foreign)
             continue;
         arriving->stale = arriving->in_place;
-        arriving->make = ahead && is_nearly_full(arriving);
+        arriving->make = ahead;
         if (!pf_arriving_keeps(arriving))
             error = clear_region(arriving, is_nearly_full(arriving), why);
     }

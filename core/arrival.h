@@ -38,9 +38,11 @@ struct pf_arriving {
     bool thp_never;              /* the program has advised against them */
     bool dense;                  /* has them, on the contrary, for what comes by pre-copy */
     uint64_t populated;          /* the source's word how much of it has content, about */
+    bool late;                   /* comes after the pause only */
+    struct pf_pageset full;      /* its stretches that the source has all of, about */
     bool fresh;                  /* emptied while nobody had come; what is there is zeros */
-    bool make;                   /* its memory is to be made before it's written to */
-    size_t made;                 /* and was, or left to others, so far: bytes from its beginning */
+    bool make;                   /* these are to be made before they are written to */
+    size_t made;                 /* and were, or left to others, before this one */
     /*
      * In place: the source writes into the region's file through a second mapping, `alias`, and
      * placing a page is mapping it by CONTINUE.
@@ -88,17 +90,23 @@ bool pf_arrival_expect(struct pf_arrival *arrival, unsigned region, struct pf_ru
  */
 int pf_arrival_freshen(struct pf_arrival *arrival, struct pf_why *why);
 
+/*
+ * The source's word that a run of stretches is nearly full. False if it isn't in the region. No
+ * populator may run.
+ */
+bool pf_arrival_note_full(struct pf_arrival *arrival, unsigned region, struct pf_run stretches);
+
 /* Is what was made of a region while nobody had come of use for what comes? */
 static inline bool pf_arriving_keeps(const struct pf_arriving *arriving)
 {
-    return arriving->fresh && arriving->populated > arriving->region->bytes / 2;
+    return arriving->fresh && !arriving->late && arriving->populated > arriving->region->bytes / 2;
 }
 
 /*
  * Before pre-copy: make every region truly empty, so that what is never sent is zero, but keep the
  * memory of those that have been emptied and are in use for the most part. The second mappings of
- * regions in place are there already. With `ahead` those that are nearly full are marked for a
- * populator, which must not run now.
+ * regions in place are there already. With `ahead` their full stretches are a populator's to make,
+ * which must not run now.
  */
 int pf_arrival_prepare(struct pf_arrival *arrival, bool ahead, struct pf_why *why);
 

@@ -60,7 +60,6 @@ static int open_lanes(struct pf_destination *destination)
     struct pf_session *session = &destination->session;
     struct pf_wire payload;
     bool watched = pf_clients_watch_blind(destination->job->clients);
-    pf_populator_stop(&destination->populator);
     int error = pf_landings_open(&destination->arrival, session, watched);
     if (!error)
         error = pf_destination_empty(destination);

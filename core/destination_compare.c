@@ -81,6 +81,19 @@ static int compare_region(struct pf_destination *destination, const struct pf_re
     return 0;
 }
 
+/* Which stretches are full there: those are worth making, and no others any more. */
+static void take_full(struct pf_destination *destination, uint32_t id, struct pf_wire *payload)
+{
+    struct pf_pageset *full = &destination->arrival.list[id].full;
+    pf_pageset_remove_run(full, (struct pf_run){0, full->pages});
+    while (!payload->bad && payload->at < payload->end) {
+        struct pf_run run = {.first = pf_get_u64(payload)};
+        run.pages = pf_get_u64(payload);
+        if (!payload->bad && !pf_arrival_note_full(&destination->arrival, id, run))
+            payload->bad = true;
+    }
+}
+
 static int take_region(struct pf_destination *destination, uint32_t due)
 {
     struct pf_session *session = &destination->session;
@@ -96,15 +109,16 @@ static int take_region(struct pf_destination *destination, uint32_t due)
     theirs.flags = pf_get_u32(&message.payload);
     uint64_t addr = pf_get_u64(&message.payload);
     uint64_t populated = pf_get_u64(&message.payload);
-    error = pf_session_check(session, &message);
-    if (error)
-        return error;
-    if (id != due || theirs.page_shift < PF_PAGE_SHIFT || theirs.page_shift > 40)
+    if (message.payload.bad || id != due || theirs.page_shift < PF_PAGE_SHIFT ||
+        theirs.page_shift > 40)
         return pf_why(&session->why, -EPROTO, "the source sent a malformed message (region)");
     error = compare_region(destination, &theirs, id, addr);
-    if (!error)
-        destination->arrival.list[id].populated = populated;
-    return error;
+    if (error)
+        return error;
+    destination->arrival.list[id].populated = populated;
+    destination->arrival.list[id].late = pf_region_late(&theirs);
+    take_full(destination, id, &message.payload);
+    return pf_session_check(session, &message);
 }
 
 /* All of their regions are ours, by name and in order: what can differ is what follows them. */
@@ -144,6 +158,8 @@ static int take_states(struct pf_destination *destination)
 int pf_destination_compare(struct pf_destination *destination)
 {
     int error = take_hello(destination);
+    /* It goes on where that is of use, once that is known. */
+    pf_populator_stop(&destination->populator);
     for (uint32_t i = 0; !error && i < destination->regions_expected; i++)
         error = take_region(destination, i);
     if (!error)

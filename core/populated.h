@@ -16,8 +16,13 @@
  */
 int pf_populated_scan(const struct pf_region *region, struct pf_pageset *set, struct pf_why *why);
 
-/* How many bytes of a region have content, about: its memory may change meanwhile. -errno. */
-int pf_populated_bytes(const struct pf_region *region, uint64_t *bytes, struct pf_why *why);
+/*
+ * How many bytes of a region have content, about: its memory may change meanwhile. Stretches (see
+ * core/region.h) all of whose pages have some are added to `full`, unless what is looked at of them
+ * are zeros, which don't travel. -errno.
+ */
+int pf_populated_survey(const struct pf_region *region, uint64_t *bytes, struct pf_pageset *full,
+                        struct pf_why *why);
 
 /* A descriptor of a shared region's file with a position of its own, for the search below; -errno.
  */

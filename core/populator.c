@@ -11,58 +11,55 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A piece takes a millisecond at most, for the sake of who wants it to stop. */
-enum { PIECE_BYTES = 2 << 20, LEAD_BYTES = 32 << 20 };
+enum { LEAD_STRETCHES = 16, LEAD_MAX = 1 << 20 };
 
-/* What one thread makes in one call. */
+/* What one thread makes in one call: a stretch. */
 struct piece {
     struct pf_arriving *arriving;
-    size_t at, bytes;
+    struct pf_run pages;
 };
 
 /* ---- whose turn it is ------------------------------------------------------------------------ */
 
-static bool is_due(const struct pf_arriving *arriving)
+/* The first stretch of a region that is due; its pages are 0 if none is. */
+static struct pf_run next_due(struct pf_arriving *arriving)
 {
-    return arriving->make && arriving->made < arriving->region->bytes;
+    if (!arriving->make || arriving->made >= arriving->full.pages)
+        return (struct pf_run){0, 0};
+    return pf_pageset_next_upto(&arriving->full, arriving->made, 1);
 }
 
 static bool claim(struct pf_populator *populator, struct piece *piece)
 {
     struct pf_arrival *arrival = populator->arrival;
+    struct pf_run due = {0, 0};
     pthread_mutex_lock(&populator->lock);
-    while (populator->turn < arrival->count && !is_due(&arrival->list[populator->turn]))
+    while (populator->turn < arrival->count &&
+           (due = next_due(&arrival->list[populator->turn])).pages == 0)
         populator->turn++;
-    bool found = populator->turn < arrival->count;
-    if (found) {
+    if (due.pages > 0) {
         struct pf_arriving *arriving = &arrival->list[populator->turn];
-        size_t page_size = pf_region_page_size(arriving->region);
-        size_t size = page_size > PIECE_BYTES ? page_size : PIECE_BYTES;
-        size_t left = arriving->region->bytes - arriving->made;
-        *piece = (struct piece){arriving, arriving->made, left < size ? left : size};
-        arriving->made += piece->bytes;
+        *piece = (struct piece){arriving, pf_region_stretch(arriving->region, due.first)};
+        arriving->made = due.first + 1;
     }
     pthread_mutex_unlock(&populator->lock);
-    return found;
+    return due.pages > 0;
 }
 
 /* Somebody was faster: go on well ahead of him, further each time, until that is enough. */
 static void leap(struct pf_populator *populator, const struct piece *piece)
 {
     pthread_mutex_lock(&populator->lock);
-    struct pf_arriving *arriving = piece->arriving;
-    size_t left = arriving->region->bytes - arriving->made;
-    size_t page_size = pf_region_page_size(arriving->region);
-    size_t lead = (populator->lead + page_size - 1) & ~(page_size - 1);
-    arriving->made += lead < left ? lead : left;
-    populator->lead *= 2;
+    piece->arriving->made += populator->lead;
+    if (populator->lead < LEAD_MAX)
+        populator->lead *= 2;
     pthread_mutex_unlock(&populator->lock);
 }
 
 static void keep_pace(struct pf_populator *populator)
 {
     pthread_mutex_lock(&populator->lock);
-    populator->lead = LEAD_BYTES;
+    populator->lead = LEAD_STRETCHES;
     pthread_mutex_unlock(&populator->lock);
 }
 
@@ -70,7 +67,7 @@ static void keep_pace(struct pf_populator *populator)
 static bool is_overtaken(const struct pf_populator *populator, const struct piece *piece)
 {
     uint64_t entry;
-    uintptr_t addr = (uintptr_t)piece->arriving->region->addr + piece->at;
+    uintptr_t addr = (uintptr_t)pf_region_page(piece->arriving->region, piece->pages.first);
     off_t at = (off_t)(addr / PF_PAGE_SIZE * sizeof entry);
     return populator->ahead && populator->pagemap >= 0 &&
            pread(populator->pagemap, &entry, sizeof entry, at) == sizeof entry &&
@@ -83,8 +80,9 @@ static bool is_overtaken(const struct pf_populator *populator, const struct piec
 static bool make(struct pf_populator *populator, const struct piece *piece)
 {
     const struct pf_region *region = piece->arriving->region;
-    if (madvise(region->addr + piece->at, piece->bytes, MADV_POPULATE_WRITE) == 0) {
-        pf_count(&populator->arrival->counters->made_bytes, piece->bytes);
+    size_t bytes = piece->pages.pages << region->page_shift;
+    if (madvise(pf_region_page(region, piece->pages.first), bytes, MADV_POPULATE_WRITE) == 0) {
+        pf_count(&populator->arrival->counters->made_bytes, bytes);
         return true;
     }
     int error = errno;
@@ -125,10 +123,10 @@ static unsigned thread_count(const struct pf_session *session)
     return count < 1 ? 1 : count > PF_POPULATORS_MAX ? PF_POPULATORS_MAX : count;
 }
 
-static bool has_work(const struct pf_arrival *arrival)
+static bool has_work(struct pf_arrival *arrival)
 {
     for (unsigned i = 0; i < arrival->count; i++)
-        if (is_due(&arrival->list[i]))
+        if (next_due(&arrival->list[i]).pages > 0)
             return true;
     return false;
 }
@@ -155,7 +153,7 @@ void pf_populator_start(struct pf_populator *populator, struct pf_arrival *arriv
                                        .ahead = ahead,
                                        .lock = PTHREAD_MUTEX_INITIALIZER,
                                        .pagemap = -1,
-                                       .lead = LEAD_BYTES};
+                                       .lead = LEAD_STRETCHES};
     if (!has_work(arrival))
         return;
     if (ahead)

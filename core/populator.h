@@ -30,19 +30,20 @@ struct pf_populator {
     unsigned running;
     pthread_mutex_t lock; /* held by its threads for a moment, guards the rest and `made` */
     unsigned turn;        /* the region that is being made */
-    size_t lead;          /* how far to leap when overtaken, in bytes */
+    size_t lead;          /* how far to leap when overtaken, in stretches */
 };
 
 /*
- * Make the memory of the regions that are marked `make`, each from `made` on, in ascending order.
+ * Make the full stretches of the regions that are marked `make`, each from `made` on, in ascending
+ * order.
  * Runs where the rails' threads do, so that pages come from the memory node that they would come
  * from otherwise. No threads to be had: then it is not done. The control thread's.
  */
 void pf_populator_start(struct pf_populator *populator, struct pf_arrival *arrival,
                         const struct pf_session *session, bool ahead);
 
-/* End what it is doing, within a piece (2 MiB, or a host page), and wait. Harmless when not
- * started. */
+/* End what it is doing, a stretch (2 MiB, about a millisecond; or a host page), and wait. Harmless
+ * when not started. */
 void pf_populator_stop(struct pf_populator *populator);
 
 #endif

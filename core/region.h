@@ -17,6 +17,7 @@ enum {
     PF_REGION_NAME = 64,               /* with the closing 0 */
     PF_REGIONS_MAX = 1024,
     PF_CHUNK_BYTES = 16 << 20,
+    PF_STRETCH_BYTES = 2 << 20,
 };
 
 struct pf_region {
@@ -68,6 +69,27 @@ static inline struct pf_run pf_region_chunk(const struct pf_region *region, size
     size_t each = pf_region_chunk_pages(region);
     size_t left = pf_region_pages(region) - chunk * each;
     return (struct pf_run){chunk * each, left < each ? left : each};
+}
+
+/* A stretch is what a destination makes of its memory at once: at least one page. */
+static inline size_t pf_region_stretch_pages(const struct pf_region *region)
+{
+    size_t pages = (size_t)PF_STRETCH_BYTES >> region->page_shift;
+    return pages ? pages : 1;
+}
+
+static inline size_t pf_region_stretches(const struct pf_region *region)
+{
+    size_t each = pf_region_stretch_pages(region);
+    return (pf_region_pages(region) + each - 1) / each;
+}
+
+/* The pages of a stretch; the last one may have fewer. */
+static inline struct pf_run pf_region_stretch(const struct pf_region *region, size_t stretch)
+{
+    size_t each = pf_region_stretch_pages(region);
+    size_t left = pf_region_pages(region) - stretch * each;
+    return (struct pf_run){stretch * each, left < each ? left : each};
 }
 
 static inline char *pf_region_page(const struct pf_region *region, size_t page)

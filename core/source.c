@@ -53,20 +53,50 @@ static bool pins(const struct pf_session *session)
     return false;
 }
 
+/*
+ * How much of a region has content, and where: decides what is pinned, how shared regions are
+ * placed, which pages the rest gets, and what of its memory the destination makes in advance.
+ */
+static int survey(struct pf_source *source, const struct pf_region *region, uint64_t *populated,
+                  struct pf_pageset *full)
+{
+    struct pf_why *why = &source->session.why;
+    *populated = 0;
+    if (pf_pageset_init(full, pf_region_stretches(region)))
+        return pf_why(why, -ENOMEM, "region \"%s\": no memory for its page set", region->name);
+    if (!pf_region_shared(region) && !pins(&source->session) && !source->session.rounds)
+        return 0;
+    return pf_populated_survey(region, populated, full, why);
+}
+
+/* As many runs as there is room for: the others would be of use, but aren't needed. */
+static void put_full(struct pf_wire *payload, const struct pf_region *region,
+                     struct pf_pageset *full)
+{
+    struct pf_run run = pf_pageset_next(full, 0);
+    while (!pf_region_late(region) && run.pages > 0 && payload->end - payload->at >= PF_RUN_BYTES) {
+        pf_put_u64(payload, run.first);
+        pf_put_u64(payload, run.pages);
+        run = pf_pageset_next(full, run.first + run.pages);
+    }
+}
+
 static int describe_region(struct pf_source *source, unsigned id)
 {
     const struct pf_region *region = &source->job->regions.list[id];
+    struct pf_pageset full = {.pages = 0};
     struct pf_wire payload;
-    /* Decides what is pinned, how shared regions are placed, and which pages the rest gets. */
-    uint64_t populated = 0;
+    uint64_t populated;
     int error = pf_region_check_file(region, &source->session.why);
-    if (!error && (pf_region_shared(region) || pins(&source->session) || source->session.rounds))
-        error = pf_populated_bytes(region, &populated, &source->session.why);
-    source->populated += populated;
+    if (!error)
+        error = survey(source, region, &populated, &full);
     if (!error)
         error = pf_session_begin(&source->session, &payload);
-    if (error)
+    if (error) {
+        pf_pageset_free(&full);
         return error;
+    }
+    source->populated += populated;
     pf_put_u32(&payload, id);
     pf_put_string(&payload, region->name);
     pf_put_u64(&payload, region->bytes);
@@ -74,6 +104,8 @@ static int describe_region(struct pf_source *source, unsigned id)
     pf_put_u32(&payload, region->flags);
     pf_put_u64(&payload, (uintptr_t)region->addr);
     pf_put_u64(&payload, populated);
+    put_full(&payload, region, &full);
+    pf_pageset_free(&full);
     return pf_session_commit(&source->session, PF_MSG_REGION, &payload);
 }
 

@@ -175,6 +175,7 @@ FERRY_API int ferry_job_send_late(struct ferry_job *job, const char *name);
  * All memory is declared: begin. FERRY_FRESH at once when the job starts here. When the job is to
  * arrive (PAGEFERRY_INCOMING, or ferry_job_receive()) it waits for it and returns FERRY_ARRIVED
  * with state filled in and regions on their way; whatever the program had written to them is gone.
+ * No other thread writes to a region meanwhile: what it wrote might stay.
  * -errno: nothing runs here. A migration failed (only when told to try once; else it waits for
  * another), this host can't be a destination, nothing could be listened on, or -ECANCELED.
  */

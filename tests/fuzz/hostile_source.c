@@ -98,7 +98,9 @@ static void very_many_regions(struct peer *peer)
     hello_of(peer, RIG_PAGE, UINT32_MAX, 1);
 }
 
-static void region_of(struct peer *peer, uint32_t id, const char *name, uint32_t shift)
+/* With so many stretches from the first one on that are full; 0: it doesn't say. */
+static void region_with(struct peer *peer, uint32_t id, const char *name, uint32_t shift,
+                        uint64_t full)
 {
     uint8_t bytes[256];
     struct pf_wire wire = pf_wire_over(bytes, sizeof bytes);
@@ -109,7 +111,22 @@ static void region_of(struct peer *peer, uint32_t id, const char *name, uint32_t
     pf_put_u32(&wire, 0);
     pf_put_u64(&wire, 0);
     pf_put_u64(&wire, 0);
+    if (full) {
+        pf_put_u64(&wire, 0);
+        pf_put_u64(&wire, full);
+    }
     peer_say(peer, PF_MSG_REGION, bytes, (size_t)(wire.at - bytes));
+}
+
+static void region_of(struct peer *peer, uint32_t id, const char *name, uint32_t shift)
+{
+    region_with(peer, id, name, shift, 0);
+}
+
+/* More of it is full than there is. */
+static void region_that_overflows(struct peer *peer)
+{
+    region_with(peer, 0, "grid", PF_PAGE_SHIFT, UINT64_MAX);
 }
 
 static void region_of_wrong_id(struct peer *peer)
@@ -262,6 +279,7 @@ static const struct attack before[] = {
     {"truncated hello", PEER_CONNECTED, truncated_hello, "malformed message (hello)"},
     {"page size", PEER_CONNECTED, other_page_size, "base pages of 65536"},
     {"regions", PEER_CONNECTED, very_many_regions, "no job has that many"},
+    {"full stretches", PEER_HELLO, region_that_overflows, "malformed message (region)"},
     {"region id", PEER_HELLO, region_of_wrong_id, "malformed message (region)"},
     {"huge pages", PEER_HELLO, region_of_huge_pages, "has pages of 2 MiB at the source"},
     {"impossible pages", PEER_HELLO, region_of_impossible_pages, "malformed message (region)"},

@@ -2,6 +2,7 @@
 /* Memory that is made before it's written to: which, when it is kept, and when it goes again. */
 #include "core/populator.h"
 
+#include "core/populated.h"
 #include "core/thp.h"
 #include "tests/suite.h"
 
@@ -92,10 +93,17 @@ static void freshen(struct stand *stand)
     pf_populator_stop(&stand->populator);
 }
 
+/* So many stretches from the beginning of each region are full at the source. */
 static void prepare(struct stand *stand, size_t plain, size_t shared, bool ahead)
 {
-    stand->arrival.list[PLAIN].populated = plain;
-    stand->arrival.list[SHARED].populated = shared;
+    const size_t full[REGIONS] = {[PLAIN] = plain, [SHARED] = shared};
+    for (unsigned i = 0; i < REGIONS; i++) {
+        struct pf_pageset *set = &stand->arrival.list[i].full;
+        stand->arrival.list[i].populated = full[i] * PIECE;
+        pf_pageset_remove_run(set, (struct pf_run){0, set->pages});
+        if (full[i])
+            CU_ASSERT_TRUE(pf_arrival_note_full(&stand->arrival, i, (struct pf_run){0, full[i]}));
+    }
     CU_ASSERT_EQUAL_FATAL(pf_arrival_prepare(&stand->arrival, ahead, &stand->why), 0);
 }
 
@@ -108,7 +116,7 @@ static void made_while_waiting_and_kept(void)
         CU_ASSERT_EQUAL(resident_all(stand, i), bytes / PAGE);
         CU_ASSERT_TRUE(all_zero(stand, i));
     }
-    prepare(stand, bytes, bytes - PIECE / 2, true);
+    prepare(stand, 3, 2, true);
     for (unsigned i = 0; i < REGIONS; i++)
         CU_ASSERT_EQUAL(resident_all(stand, i), bytes / PAGE);
     take_down(stand);
@@ -118,11 +126,9 @@ static void made_in_vain_and_dropped(void)
 {
     struct stand *stand = set_up(2 * PIECE);
     freshen(stand);
-    prepare(stand, PIECE, 0, true);
-    for (unsigned i = 0; i < REGIONS; i++) {
+    prepare(stand, 1, 0, true);
+    for (unsigned i = 0; i < REGIONS; i++)
         CU_ASSERT_EQUAL(resident_all(stand, i), 0);
-        CU_ASSERT_FALSE(stand->arrival.list[i].make);
-    }
     take_down(stand);
 }
 
@@ -143,16 +149,20 @@ static void dropped_where_pages_have_to_be_missing(void)
     take_down(stand);
 }
 
-static void only_regions_that_are_nearly_full(void)
+static void only_what_is_full(void)
 {
-    struct stand *stand = set_up(2 * PIECE);
-    prepare(stand, 2 * PIECE, 2 * PIECE - PIECE / 4, true);
+    struct stand *stand = set_up(3 * PIECE - PAGE);
+    prepare(stand, 0, 1, true);
+    CU_ASSERT_TRUE(pf_arrival_note_full(&stand->arrival, PLAIN, (struct pf_run){1, 2}));
+    CU_ASSERT_FALSE(pf_arrival_note_full(&stand->arrival, PLAIN, (struct pf_run){1, 3}));
+    CU_ASSERT_FALSE(pf_arrival_note_full(&stand->arrival, PLAIN, (struct pf_run){3, 0}));
     pf_populator_start(&stand->populator, &stand->arrival, &stand->session, true);
-    await_made(stand, 2 * PIECE);
+    await_made(stand, 3 * PIECE - PAGE);
     pf_populator_stop(&stand->populator);
-    CU_ASSERT_EQUAL(resident_all(stand, PLAIN), 2 * PIECE / PAGE);
-    CU_ASSERT_EQUAL(resident_all(stand, SHARED), 0);
-    prepare(stand, 2 * PIECE, 2 * PIECE, false);
+    CU_ASSERT_EQUAL(resident(stand, PLAIN, 0, PIECE), 0);
+    CU_ASSERT_EQUAL(resident_all(stand, PLAIN), 2 * PIECE / PAGE - 1);
+    CU_ASSERT_EQUAL(resident_all(stand, SHARED), PIECE / PAGE);
+    prepare(stand, 3, 3, false);
     pf_populator_start(&stand->populator, &stand->arrival, &stand->session, true);
     CU_ASSERT_EQUAL(stand->populator.running, 0);
     take_down(stand);
@@ -163,8 +173,7 @@ static void leaps_when_overtaken(void)
 {
     struct stand *stand = set_up(32 * PIECE);
     char *memory = stand->region[PLAIN]->addr;
-    prepare(stand, 32 * PIECE, 0, true);
-    pf_thp_off(stand->region[PLAIN]);
+    prepare(stand, 32, 0, true);
     for (size_t at = 0; at < 4 * PIECE; at += PIECE)
         memory[at] = 'w';
     pf_populator_start(&stand->populator, &stand->arrival, &stand->session, true);
@@ -177,13 +186,38 @@ static void leaps_when_overtaken(void)
     take_down(stand);
 }
 
+/* What the source tells. */
+static void full_is_what_has_data_everywhere(void)
+{
+    struct stand *stand = set_up(4 * PIECE - PAGE);
+    for (unsigned i = 0; i < REGIONS; i++) {
+        char *memory = stand->region[i]->addr;
+        struct pf_pageset full;
+        uint64_t bytes;
+        CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&full, 4), 0);
+        memset(memory, 'd', PIECE - PAGE);             /* one page was never used */
+        memset(memory + PIECE, 'd', PIECE);            /* full */
+        memset(memory + 2 * PIECE, 0, PIECE);          /* zeros */
+        memset(memory + 3 * PIECE, 'd', PIECE - PAGE); /* full, and shorter */
+        CU_ASSERT_EQUAL(pf_populated_survey(stand->region[i], &bytes, &full, &stand->why), 0);
+        CU_ASSERT_EQUAL(bytes, 4 * PIECE - 2 * PAGE);
+        CU_ASSERT_FALSE(pf_pageset_has(&full, 0));
+        CU_ASSERT_TRUE(pf_pageset_has(&full, 1));
+        CU_ASSERT_FALSE(pf_pageset_has(&full, 2));
+        CU_ASSERT_TRUE(pf_pageset_has(&full, 3));
+        pf_pageset_free(&full);
+    }
+    take_down(stand);
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
         {"made_while_waiting_and_kept", made_while_waiting_and_kept},
         {"made_in_vain_and_dropped", made_in_vain_and_dropped},
         {"dropped_where_pages_have_to_be_missing", dropped_where_pages_have_to_be_missing},
-        {"only_regions_that_are_nearly_full", only_regions_that_are_nearly_full},
+        {"only_what_is_full", only_what_is_full},
+        {"full_is_what_has_data_everywhere", full_is_what_has_data_everywhere},
         {"leaps_when_overtaken", leaps_when_overtaken},
         {NULL, NULL},
     };
