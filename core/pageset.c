@@ -87,6 +87,57 @@ size_t pf_pageset_remove_run(struct pf_pageset *set, struct pf_run run)
     return changed;
 }
 
+static void add_bits(struct pf_pageset *set, size_t word, uint64_t bits)
+{
+    uint64_t old = atomic_fetch_or_explicit(&set->words[word], bits, memory_order_acq_rel);
+    size_t added = (size_t)__builtin_popcountll(bits & ~old);
+    if (added)
+        atomic_fetch_add(&set->count, added);
+}
+
+static uint64_t take_bits(struct pf_pageset *set, size_t word, uint64_t bits)
+{
+    if (!(atomic_load_explicit(&set->words[word], memory_order_acquire) & bits))
+        return 0;
+    uint64_t old = atomic_fetch_and_explicit(&set->words[word], ~bits, memory_order_acq_rel);
+    if (bits & old)
+        atomic_fetch_sub(&set->count, (size_t)__builtin_popcountll(bits & old));
+    return bits & old;
+}
+
+void pf_pageset_move(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to)
+{
+    while (range.pages > 0) {
+        unsigned bit = (unsigned)(range.first % WORD_BITS);
+        size_t here = least(range.pages, WORD_BITS - bit);
+        uint64_t moved = take_bits(from, range.first / WORD_BITS, mask_of(bit, here));
+        if (moved)
+            add_bits(to, range.first / WORD_BITS, moved);
+        range.first += here;
+        range.pages -= here;
+    }
+}
+
+void pf_pageset_end_adding(struct pf_pageset_adder *adder)
+{
+    if (adder->bits)
+        add_bits(adder->set, adder->word, adder->bits);
+    adder->bits = 0;
+}
+
+void pf_pageset_put(struct pf_pageset_adder *adder, struct pf_run run)
+{
+    size_t word = run.first / WORD_BITS;
+    if (word != adder->word || run.first % WORD_BITS + run.pages > WORD_BITS)
+        pf_pageset_end_adding(adder);
+    if (run.first % WORD_BITS + run.pages > WORD_BITS) {
+        pf_pageset_add_run(adder->set, run);
+        return;
+    }
+    adder->word = word;
+    adder->bits |= mask_of((unsigned)(run.first % WORD_BITS), run.pages);
+}
+
 /* The first member at or after page from, or any number from `end` on. */
 static size_t first_member(struct pf_pageset *set, size_t from, size_t end)
 {

@@ -57,6 +57,30 @@ bool pf_pageset_remove(struct pf_pageset *set, size_t page);
 size_t pf_pageset_add_run(struct pf_pageset *set, struct pf_run run);
 size_t pf_pageset_remove_run(struct pf_pageset *set, struct pf_run run);
 
+/*
+ * Move the members of a range from one set to another, 64 at a time: each is added after it was
+ * removed, and exactly one of those who move or claim it gets it.
+ */
+void pf_pageset_move(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to);
+
+/*
+ * Adds runs in ascending order, by one change of the set for all that are in the same word: many
+ * short ones cost a fraction of what they do one by one. What was added is in the set after
+ * pf_pageset_end_adding().
+ */
+struct pf_pageset_adder {
+    struct pf_pageset *set;
+    size_t word; /* `bits` are yet to be added to it */
+    uint64_t bits;
+};
+
+static inline struct pf_pageset_adder pf_pageset_begin_adding(struct pf_pageset *set)
+{
+    return (struct pf_pageset_adder){.set = set};
+}
+void pf_pageset_put(struct pf_pageset_adder *adder, struct pf_run run);
+void pf_pageset_end_adding(struct pf_pageset_adder *adder);
+
 /* The first run of members at or after page from; its pages are 0 when there is none. */
 struct pf_run pf_pageset_next(struct pf_pageset *set, size_t from);
 

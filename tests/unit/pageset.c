@@ -197,6 +197,54 @@ static void claims_never_overlap_and_never_miss(void)
     }
 }
 
+/* ---- many at once ---------------------------------------------------------------------------- */
+
+enum { MOVED = 300 };
+
+/* What was in the range and in the one set is in the other, on top of what was there. */
+static void moving(void)
+{
+    struct pf_pageset from, to;
+    CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&from, MOVED), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&to, MOVED), 0);
+    for (size_t page = 0; page < MOVED; page += 3)
+        pf_pageset_add(&from, page);
+    pf_pageset_add_run(&to, (struct pf_run){60, 10});
+    pf_pageset_move(&from, (struct pf_run){30, 200}, &to);
+    for (size_t page = 0; page < MOVED; page++) {
+        bool was = page % 3 == 0;
+        bool inside = page >= 30 && page < 230;
+        CU_ASSERT_EQUAL(pf_pageset_has(&from, page), was && !inside);
+        CU_ASSERT_EQUAL(pf_pageset_has(&to, page), (was && inside) || (page >= 60 && page < 70));
+    }
+    CU_ASSERT_EQUAL(pf_pageset_count(&from), 10 + 23);
+    CU_ASSERT_EQUAL(pf_pageset_count(&to), 67 + 10 - 4);
+    pf_pageset_free(&from);
+    pf_pageset_free(&to);
+}
+
+/* Runs inside a word, over a border, over whole words, and again in the word of the last. */
+static void adding_in_order(void)
+{
+    static const struct pf_run runs[] = {{0, 1},    {2, 3},   {63, 1},  {64, 1},
+                                         {70, 2},   {72, 60}, {133, 1}, {140, 4},
+                                         {190, 70}, {262, 1}, {264, 2}, {299, 1}};
+    struct pf_pageset one, other;
+    CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&one, MOVED), 0);
+    CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&other, MOVED), 0);
+    struct pf_pageset_adder adder = pf_pageset_begin_adding(&one);
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+        pf_pageset_put(&adder, runs[i]);
+        pf_pageset_add_run(&other, runs[i]);
+    }
+    pf_pageset_end_adding(&adder);
+    for (size_t page = 0; page < MOVED; page++)
+        CU_ASSERT_EQUAL(pf_pageset_has(&one, page), pf_pageset_has(&other, page));
+    CU_ASSERT_EQUAL(pf_pageset_count(&one), pf_pageset_count(&other));
+    pf_pageset_free(&one);
+    pf_pageset_free(&other);
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
@@ -204,6 +252,8 @@ int main(int argc, char **argv)
         {"ranges_at_word_borders", ranges_at_word_borders},
         {"random_changes", random_changes},
         {"claims", claims},
+        {"moving", moving},
+        {"adding_in_order", adding_in_order},
         {"claims_never_overlap_and_never_miss", claims_never_overlap_and_never_miss},
         {NULL, NULL},
     };
