@@ -44,6 +44,7 @@ struct dirty_bench {
     struct pf_bare_scan bare;
     bool works[WAYS];
     double collect_ms[WAYS][SHARES][ROUNDS_MAX]; /* for each GiB */
+    double last_ms[WAYS][ROUNDS_MAX];            /* the last look, for each GiB */
     double write_ns[WAYS][ROUNDS_MAX];           /* for each page */
     unsigned rounds;
     struct pf_why *why;
@@ -71,6 +72,12 @@ static const struct row ratio_rows[SHARES] = {
     {"ratio_1", "pagemap-scan / bare ioctl, 1 %"},
     {"ratio_10", "pagemap-scan / bare ioctl, 10 %"},
     {"ratio_100", "pagemap-scan / bare ioctl, 100 %"},
+};
+
+static const struct row last_rows[WAYS] = {
+    [SCAN] = {"pagemap_scan_last_ms", "the last look, 1 % written, by pagemap-scan"},
+    [SOFT_DIRTY] = {"soft_dirty_last_ms", "the same, by soft-dirty"},
+    [PROTECT] = {"write_protect_last_ms", "the same, by write-protect"},
 };
 
 static const struct row write_rows[WAYS] = {
@@ -132,6 +139,11 @@ static int check_found(struct dirty_bench *run, size_t stride)
                : pf_why(run->why, -EIO, "%zu pages were written and %zu found", written, found);
 }
 
+static double ms_each_gib(const struct dirty_bench *run, uint64_t ns)
+{
+    return (double)ns / 1e6 / ((double)run->region->bytes / (1 << 30));
+}
+
 static int measure_share(struct dirty_bench *run, enum way way, unsigned share)
 {
     uint64_t ns = 0;
@@ -139,11 +151,23 @@ static int measure_share(struct dirty_bench *run, enum way way, unsigned share)
     int error = way == PLAIN ? 0 : collect(run, way, &ns);
     if (!error && way > BARE)
         error = check_found(run, strides[share]);
-    run->collect_ms[way][share][run->rounds] =
-        (double)ns / 1e6 / ((double)run->region->bytes / (1 << 30));
+    run->collect_ms[way][share][run->rounds] = ms_each_gib(run, ns);
     if (strides[share] == 1)
         run->write_ns[way][run->rounds] = (double)write_ns / (double)pf_region_pages(run->region);
     return error;
+}
+
+/* As at the switch: nothing is watched afterwards. */
+static int measure_last(struct dirty_bench *run, enum way way)
+{
+    enum { STRIDE = 100 };
+    struct pf_pageset *dirty[] = {&run->dirty};
+    pf_tracker_ready(run->tracker);
+    write_pages(run, STRIDE);
+    uint64_t start = pf_now_ns();
+    int error = pf_tracker_collect_last(run->tracker, dirty, run->why);
+    run->last_ms[way][run->rounds] = ms_each_gib(run, pf_now_ns() - start);
+    return error ? error : check_found(run, STRIDE);
 }
 
 /* The first collect finds all that there is, and puts it under watch. */
@@ -157,6 +181,8 @@ static int measure_way(struct dirty_bench *run, enum way way)
         pf_pageset_remove_run(&run->dirty, (struct pf_run){0, pf_region_pages(run->region)});
     for (unsigned share = 0; share < SHARES && !error; share++)
         error = measure_share(run, way, share);
+    if (!error && way > BARE)
+        error = measure_last(run, way);
     close_way(run, way);
     return error;
 }
@@ -208,6 +234,10 @@ static void fill(struct dirty_bench *run, struct pf_report *report)
         for (unsigned share = 0; share < SHARES && run->works[way]; share++)
             pf_report_add(report, collect_rows[way][share].key, collect_rows[way][share].label,
                           "ms/GiB", pf_median(run->collect_ms[way][share], run->rounds));
+    for (unsigned way = SCAN; way < WAYS; way++)
+        if (run->works[way])
+            pf_report_add(report, last_rows[way].key, last_rows[way].label, "ms/GiB",
+                          pf_median(run->last_ms[way], run->rounds));
     for (unsigned way = PLAIN; way < WAYS; way++)
         if (run->works[way])
             pf_report_add(report, write_rows[way].key, write_rows[way].label, "ns",

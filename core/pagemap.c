@@ -15,14 +15,13 @@ int pf_pagemap_open(struct pf_why *why)
     return fd;
 }
 
-static size_t add_range(const struct pf_region *region, struct pf_pageset *set,
-                        const struct pf_scan_range *range)
+static void add_range(const struct pf_region *region, struct pf_pageset_adder *adder,
+                      const struct pf_scan_range *range)
 {
     uint64_t base = (uintptr_t)region->addr;
     size_t first = (size_t)(range->start - base) >> region->page_shift;
     size_t last = (size_t)(range->end - 1 - base) >> region->page_shift;
-    pf_pageset_add_run(set, (struct pf_run){first, last - first + 1});
-    return last - first + 1;
+    pf_pageset_put(adder, (struct pf_run){first, last - first + 1});
 }
 
 int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
@@ -46,11 +45,10 @@ int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
         int found = ioctl(fd, PF_SCAN_IOCTL, &request);
         if (found < 0)
             return -errno;
-        size_t pages = 0;
+        struct pf_pageset_adder adder = pf_pageset_begin_adding(set);
         for (int i = 0; i < found; i++)
-            pages += add_range(region, set, &ranges[i]);
-        if (query->found)
-            *query->found += pages;
+            add_range(region, &adder, &ranges[i]);
+        pf_pageset_end_adding(&adder);
         if (request.walk_end <= request.start)
             return -EIO;
         request.start = request.walk_end;
@@ -59,7 +57,8 @@ int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
 }
 
 int pf_pagemap_read(int fd, const struct pf_region *region, struct pf_run run,
-                    bool (*wanted)(uint64_t entry), struct pf_pageset *set)
+                    bool (*wanted)(uint64_t entry, const struct pf_entry_mark *mark),
+                    const struct pf_entry_mark *mark, struct pf_pageset *set)
 {
     enum { ENTRIES = 2048 };
     uint64_t entries[ENTRIES];
@@ -73,9 +72,11 @@ int pf_pagemap_read(int fd, const struct pf_region *region, struct pf_run run,
         if (got <= 0)
             return got < 0 ? -errno : -EIO;
         size_t count = (size_t)got / sizeof entries[0];
+        struct pf_pageset_adder adder = pf_pageset_begin_adding(set);
         for (size_t i = 0; i < count; i++)
-            if (wanted(entries[i]))
-                pf_pageset_add(set, run.first + ((done + i) >> shift));
+            if (wanted(entries[i], mark))
+                pf_pageset_put(&adder, (struct pf_run){run.first + ((done + i) >> shift), 1});
+        pf_pageset_end_adding(&adder);
         done += count;
     }
     return 0;

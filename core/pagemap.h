@@ -27,7 +27,6 @@ enum { PF_SCAN_PROTECT = 1 << 0, PF_SCAN_CHECK = 1 << 1 };
  * are taken for their opposite. */
 struct pf_scan_query {
     uint64_t flags, inverted, all, any;
-    size_t *found; /* the pages that were found are added to it; may be NULL */
 };
 
 /* What the ioctl reads and writes: struct pm_scan_arg and struct page_region of <linux/fs.h>. */
@@ -58,8 +57,15 @@ int pf_pagemap_scan(int fd, const struct pf_region *region, struct pf_run run,
 #define PF_ENTRY_PROTECTED  (1ull << 57) /* by userfaultfd; also on a page that is not there */
 #define PF_ENTRY_SOFT_DIRTY (1ull << 55)
 
+/* What of an entry says that its page was not written: a bit, which is set then, or else. */
+struct pf_entry_mark {
+    uint64_t bit;
+    bool set;
+};
+
 /* Add the pages of a run to a set that have an entry which is wanted. -errno. */
 int pf_pagemap_read(int fd, const struct pf_region *region, struct pf_run run,
-                    bool (*wanted)(uint64_t entry), struct pf_pageset *set);
+                    bool (*wanted)(uint64_t entry, const struct pf_entry_mark *mark),
+                    const struct pf_entry_mark *mark, struct pf_pageset *set);
 
 #endif

@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 /* The shared zero page can't be told by an entry: it travels as a zero page. */
-static bool entry_populated(uint64_t entry)
+static bool entry_populated(uint64_t entry, const struct pf_entry_mark *mark)
 {
+    (void)mark;
     return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED);
 }
 
@@ -32,7 +33,7 @@ static int scan_mapping(const struct pf_region *region, struct pf_pageset *set, 
         return fd;
     int error = pf_pagemap_scan(fd, region, all, &populated, set);
     if (error == -ENOTTY || error == -EINVAL)
-        error = pf_pagemap_read(fd, region, all, entry_populated, set);
+        error = pf_pagemap_read(fd, region, all, entry_populated, NULL, set);
     close(fd);
     return error ? pf_why(why, error, "cannot scan region \"%s\" for populated pages: %s",
                           region->name, strerror(-error))

@@ -154,6 +154,22 @@ int pf_pass_collect(struct pf_source *source)
     return error;
 }
 
+int pf_pass_collect_last(struct pf_source *source)
+{
+    struct pf_rounds *rounds = &source->rounds;
+    struct pf_pageset *unsent[PF_REGIONS_MAX] = {NULL};
+    uint64_t began = pf_now_ns();
+    int error = check_regions(source);
+    for (unsigned id = 0; id < source->memory.count; id++)
+        if (!source->memory.regions[id].late)
+            unsent[id] = &source->memory.regions[id].unsent;
+    if (!error)
+        error = pf_tracker_collect_last(rounds->tracker, unsent, &source->session.why);
+    rounds->collect_ns = pf_now_ns() - began;
+    rounds->collected_ns = began;
+    return error;
+}
+
 /* Where the tracker can't look and watch again in one step the job has to stand still. */
 int pf_pass_collect_running(struct pf_source *source)
 {

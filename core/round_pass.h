@@ -18,6 +18,9 @@ int pf_pass_collect(struct pf_source *source);
 /* The same while the job runs: where the tracker needs that, it stands still meanwhile. */
 int pf_pass_collect_running(struct pf_source *source);
 
+/* The last time: the job stands, and nothing is watched any more. */
+int pf_pass_collect_last(struct pf_source *source);
+
 /*
  * Something of the rounds has failed. If memory of the job is not where it was, that is why: the
  * failure with that sentence, else the same one.

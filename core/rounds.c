@@ -288,6 +288,8 @@ int pf_rounds_run(struct pf_source *source)
         error = pf_source_start_threads(source);
     if (!error)
         error = make_rounds(source);
+    if (!error)
+        pf_tracker_ready(source->rounds.tracker);
     if (!error && source->rounds.finish && !pf_tracker_needs_pause(source->rounds.tracker))
         error = keep_up(source);
     if (!error && !source->rounds.finish)
@@ -323,7 +325,7 @@ static int send_rest(struct pf_source *source)
 static int end_rounds(struct pf_source *source)
 {
     struct pf_rounds *rounds = &source->rounds;
-    int error = pf_pass_collect(source);
+    int error = pf_pass_collect_last(source);
     if (!error)
         error = scan_late(source, true);
     if (error)

@@ -51,8 +51,8 @@ static int open_uffd(struct pf_tracker *tracker, struct pf_why *why)
 
 static int make_sets(struct pf_tracked *tracked)
 {
-    struct pf_pageset *const sets[] = {&tracked->due, &tracked->given_back, &tracked->had,
-                                       &tracked->scratch, &tracked->found};
+    struct pf_pageset *const sets[] = {&tracked->due,     &tracked->given_back, &tracked->had,
+                                       &tracked->written, &tracked->scratch,    &tracked->found};
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
         if (pf_pageset_init(sets[i], pf_region_pages(tracked->region)))
             return -ENOMEM;
@@ -132,7 +132,9 @@ static struct pf_tracker *open_kind(const struct pf_tracker_ops *ops,
     made->attr = *attr;
     made->uffd.fd = made->clear_fd = made->stop_fd = -1;
     pthread_mutex_init(&made->lock, NULL);
+    pthread_mutex_init(&made->telling, NULL);
     made->pagemap_fd = pf_pagemap_open(why);
+    made->merging = ops->events && pf_tracker_merging();
     *error = made->pagemap_fd < 0 ? made->pagemap_fd : open_uffd(made, why);
     /* Before anything is registered: then events have a reader. */
     *error = *error ? *error : pf_tracker_start_thread(made, why);
@@ -156,6 +158,7 @@ static void close_region(struct pf_tracker *tracker, struct pf_tracked *tracked)
     pf_pageset_free(&tracked->given_back);
     pf_pageset_free(&tracked->had);
     pf_pageset_free(&tracked->full);
+    pf_pageset_free(&tracked->written);
     pf_pageset_free(&tracked->scratch);
     pf_pageset_free(&tracked->found);
 }
@@ -170,6 +173,7 @@ void pf_tracker_close(struct pf_tracker *tracker)
             pf_uffd_unregister(&tracker->uffd, tracker->list[i].region->addr,
                                tracker->list[i].region->bytes);
     pf_tracker_stop_thread(tracker);
+    pf_team_close(&tracker->team);
     for (unsigned i = 0; i < tracker->count; i++)
         close_region(tracker, &tracker->list[i]);
     free(tracker->list);
@@ -180,6 +184,7 @@ void pf_tracker_close(struct pf_tracker *tracker)
     if (tracker->clear_fd >= 0)
         close(tracker->clear_fd);
     pthread_mutex_destroy(&tracker->lock);
+    pthread_mutex_destroy(&tracker->telling);
     free(tracker);
 }
 

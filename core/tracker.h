@@ -75,6 +75,21 @@ int pf_tracker_collect(struct pf_tracker *tracker, unsigned region, struct pf_ru
                        struct pf_pageset *dirty, struct pf_why *why);
 
 /*
+ * The last collect is going to come: threads that will share it wait from now on, where there are
+ * cores and memory for them. Takes time itself, so it belongs before the pause. Need not be called.
+ */
+void pf_tracker_ready(struct pf_tracker *tracker);
+
+/*
+ * The last collect, of all regions: add to *dirty[region] what was written since it was collected.
+ * The job stands still and will not go on while it is tracked; nothing is watched any more. A
+ * region whose set is NULL is left out. By several threads, but to be called by the control thread
+ * only.
+ */
+int pf_tracker_collect_last(struct pf_tracker *tracker, struct pf_pageset *const *dirty,
+                            struct pf_why *why);
+
+/*
  * 0, or why collecting would fail: a part of a region was unmapped or moved. To be asked before
  * memory is read that was collected a while ago.
  */

@@ -43,14 +43,18 @@ static void on_unmapped(struct pf_tracker *tracker, uint64_t start, uint64_t end
     }
 }
 
-/* Only where protection is lifted by hand: let the write through. */
+/* Only where protection is lifted by hand: note the write, and let it through. */
 static void on_write(struct pf_tracker *tracker, uint64_t address)
 {
     size_t bytes = PF_PAGE_SIZE;
     int error;
-    for (unsigned i = 0; i < tracker->count; i++)
-        if (pf_region_within(tracker->list[i].region, address, address + 1).pages)
-            bytes = pf_region_page_size(tracker->list[i].region);
+    for (unsigned i = 0; i < tracker->count; i++) {
+        struct pf_run run = pf_region_within(tracker->list[i].region, address, address + 1);
+        if (run.pages == 0)
+            continue;
+        bytes = pf_region_page_size(tracker->list[i].region);
+        pf_pageset_add_run(&tracker->list[i].written, run);
+    }
     char *page = (char *)(uintptr_t)(address & ~(uint64_t)(bytes - 1));
     /* EAGAIN: an event is to be read first. Woken, the thread faults again, after that. */
     error = pf_uffd_protect(&tracker->uffd, page, bytes, false);

@@ -11,6 +11,7 @@
 #define PF_CORE_TRACKER_OPS_H
 
 #include "core/pagemap.h"
+#include "core/team.h"
 #include "core/tracker.h"
 #include "core/uffd.h"
 
@@ -30,10 +31,14 @@ struct pf_tracked {
      * is dirty each time. In huge pages, where neither can be told, all that was.
      */
     struct pf_pageset given_back, had;
-    struct pf_pageset full;    /* chunks that had no hole when they were collected last */
+    /* Chunks all pages of which had content and were watched at a look: none without content
+     * appears there unless it was given back. Never of huge pages. */
+    struct pf_pageset full;
+    struct pf_pageset written; /* by events, since the page was collected last */
     struct pf_pageset scratch; /* empty between looks */
     struct pf_pageset found;   /* dirty pages of the piece that is being collected */
     int fd;                    /* of the region's file on tmpfs, for finding data; else -1 */
+    bool whole;                /* that file has no hole */
     bool registered;           /* with the userfaultfd; never if the region is sent late */
     bool thp;                  /* transparent huge pages are to be switched on again */
 };
@@ -56,6 +61,10 @@ struct pf_tracker {
      */
     pthread_mutex_t lock;
     atomic_bool thread_waits; /* for the lock */
+    struct pf_team team;      /* for the last look */
+    pthread_mutex_t telling;  /* held while attr.renewed is called */
+    bool last;                /* it has begun: nothing is watched any more */
+    bool merging;             /* the kernel may have replaced pages by shared ones (KSM) */
     int failure;              /* of the thread; with its sentence, under the lock */
     struct pf_why why;
 };
@@ -64,21 +73,30 @@ struct pf_tracker_ops {
     const char *name;
     const char *takes; /* what the kernel needs for it */
     bool needs_pause;
+    bool events;       /* each first write is told by an event, before it happens */
+    bool finds_gone;   /* look and take find what is not mapped any more in full chunks of a file */
     uint64_t features; /* of userfaultfd that it can't do without */
+    struct pf_entry_mark mark; /* of watched pages; for the functions by entries below */
     /* The regions are open; the job may run. */
     int (*begin)(struct pf_tracker *tracker, struct pf_why *why);
-    /* Add the pages of a run with content that are not watched; watch them. With the lock held. */
-    int (*take)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+    /*
+     * Add the pages of a run with content that are not watched. `full`: the run is of one region's
+     * full chunks. Several threads may look at different runs at once.
+     */
+    int (*look)(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool full,
+                struct pf_pageset *found);
+    /* The same, and watch them. With the lock held. */
+    int (*take)(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool full,
                 struct pf_pageset *dirty);
     /* Add the pages of a run that have no content. For private memory of 4 KiB pages. */
     int (*empty)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                  struct pf_pageset *found);
-    /*
-     * For files: add the pages of a run that are not watched. Watched are those only that are
-     * mapped here, or also what was swapped out.
-     */
-    int (*miss)(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
-                struct pf_pageset *unwatched);
+    /* For files: add the pages of a run that are not mapped here. */
+    int (*unmapped)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                    struct pf_pageset *found);
+    /* For files: add the pages of a run that are not watched; what was swapped out may be. */
+    int (*miss)(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                struct pf_pageset *found);
     /* Watch pages that are in the file but not mapped. */
     int (*watch)(struct pf_tracker *tracker, unsigned region, struct pf_run run);
 };
@@ -89,17 +107,52 @@ extern const struct pf_tracker_ops pf_tracker_write_protect;
 
 /* ---- what back ends share -------------------------------------------------------------------- */
 
-/* Move the members of a range from one set to another. */
-void pf_tracker_move(struct pf_pageset *from, struct pf_run range, struct pf_pageset *to);
-
 /* Write-protect pages, reading messages for as long as one is in the way. With the lock held. */
 int pf_tracker_protect(struct pf_tracker *tracker, unsigned region, struct pf_run run);
 
-/* Take in two steps: what look_for() finds is said, then protected. For `take`. */
-int pf_tracker_take_by(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                       struct pf_pageset *dirty,
-                       int (*look_for)(struct pf_tracker *tracker, unsigned region,
-                                       struct pf_run run, struct pf_pageset *found));
+/* Take in two steps: what look() finds is said, then protected. For `take`. */
+int pf_tracker_take_by(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool full,
+                       struct pf_pageset *dirty);
+
+/* By /proc/self/pagemap and the back end's mark: look, empty, unmapped, miss as above. */
+int pf_tracker_look_at_entries(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                               bool full, struct pf_pageset *found);
+int pf_tracker_empty_entries(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                             struct pf_pageset *found);
+int pf_tracker_unmapped_entries(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                                struct pf_pageset *found);
+int pf_tracker_miss_entries(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                            struct pf_pageset *found);
+
+/* ---- what collects share (tracker_collect.c) ------------------------------------------------- */
+
+/* Chunks that are looked at in one go: each call of the kernel's has its price. */
+enum { PF_TRACKER_CHUNKS = 4 };
+
+/*
+ * Has the file of a region a hole anywhere? A page of a full chunk that was punched out of it
+ * leaves its mark of being watched behind. To be asked before pf_tracker_is_full().
+ */
+void pf_tracker_look_at_file(struct pf_tracked *tracked);
+
+/* All pages of a run are of full chunks, and none was given back. */
+bool pf_tracker_is_full(struct pf_tracked *tracked, struct pf_run run);
+
+/* The chunks at the beginning of a range that are full, or those that are not: see *full. */
+struct pf_run pf_tracker_alike(struct pf_tracked *tracked, struct pf_run range, bool *full);
+
+/* What is dirty in a piece besides what look() or take() finds; after these. */
+int pf_tracker_settle(struct pf_tracker *tracker, unsigned region, struct pf_run piece,
+                      struct pf_pageset *dirty);
+
+/*
+ * Has the kernel a reason to merge pages of this process with others (KSM)? Then a page may have
+ * lost its protection without an event.
+ */
+bool pf_tracker_merging(void);
+
+/* The failure of the tracker, or `error`, with its sentence. With the lock held. */
+int pf_tracker_blame(struct pf_tracker *tracker, unsigned region, int error, struct pf_why *why);
 
 /* ---- messages (tracker_events.c) ------------------------------------------------------------- */
 

@@ -14,26 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool entry_written(uint64_t entry)
-{
-    return entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED) && entry & PF_ENTRY_SOFT_DIRTY;
-}
-
-static bool entry_empty(uint64_t entry)
-{
-    return !(entry & (PF_ENTRY_PRESENT | PF_ENTRY_SWAPPED));
-}
-
-static bool entry_unwatched(uint64_t entry)
-{
-    return entry_empty(entry) || entry & PF_ENTRY_SOFT_DIRTY;
-}
-
-static bool entry_not_mapped_or_unwatched(uint64_t entry)
-{
-    return !(entry & PF_ENTRY_PRESENT) || entry & PF_ENTRY_SOFT_DIRTY;
-}
-
 /*
  * A transparent huge page has one bit. The kernel splits it when told to lift a protection from a
  * part of it, whether or not there is any.
@@ -79,44 +59,23 @@ static int begin(struct pf_tracker *tracker, struct pf_why *why)
     return error;
 }
 
-static int look_for_written(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                            struct pf_pageset *found)
-{
-    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run, entry_written,
-                           found);
-}
-
-static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool full,
                 struct pf_pageset *dirty)
 {
     size_t before = pf_pageset_count(&tracker->list[region].due);
-    int error = look_for_written(tracker, region, run, &tracker->list[region].due);
+    int error = pf_tracker_look_at_entries(tracker, region, run, full, &tracker->list[region].due);
     if (error || pf_pageset_count(&tracker->list[region].due) == before)
         return error;
     for (unsigned i = 0; i < tracker->count && !error; i++) {
         struct pf_tracked *tracked = &tracker->list[i];
         struct pf_run all = {0, pf_region_pages(tracked->region)};
         if (tracked->registered)
-            error = look_for_written(tracker, i, all, &tracked->due);
+            error = pf_tracker_look_at_entries(tracker, i, all, false, &tracked->due);
     }
     if (!error && write(tracker->clear_fd, "4", 1) != 1)
         error = -errno;
-    pf_tracker_move(&tracker->list[region].due, run, dirty);
+    pf_pageset_move(&tracker->list[region].due, run, dirty);
     return error;
-}
-
-static int empty(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                 struct pf_pageset *found)
-{
-    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run, entry_empty,
-                           found);
-}
-
-static int miss(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool mapped,
-                struct pf_pageset *unwatched)
-{
-    return pf_pagemap_read(tracker->pagemap_fd, tracker->list[region].region, run,
-                           mapped ? entry_not_mapped_or_unwatched : entry_unwatched, unwatched);
 }
 
 /* Once it is mapped it's watched, and who sends it maps it. */
@@ -132,9 +91,12 @@ const struct pf_tracker_ops pf_tracker_soft_dirty = {
     .name = "soft-dirty",
     .takes = "CONFIG_MEM_SOFT_DIRTY",
     .needs_pause = true,
+    .mark = {.bit = PF_ENTRY_SOFT_DIRTY, .set = false},
     .begin = begin,
+    .look = pf_tracker_look_at_entries,
     .take = take,
-    .empty = empty,
-    .miss = miss,
+    .empty = pf_tracker_empty_entries,
+    .unmapped = pf_tracker_unmapped_entries,
+    .miss = pf_tracker_miss_entries,
     .watch = watch,
 };

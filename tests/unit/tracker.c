@@ -277,8 +277,9 @@ static void late_regions_are_left_alone(void)
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
-static bool protected(uint64_t entry)
+static bool protected(uint64_t entry, const struct pf_entry_mark *mark)
 {
+    (void)mark;
     return entry & PF_ENTRY_PROTECTED;
 }
 
@@ -308,7 +309,7 @@ static void closing_leaves_no_trace_in(unsigned flags)
     int pagemap = pf_pagemap_open(NULL);
     pf_pageset_remove_run(&stand->dirty, (struct pf_run){0, PAGES});
     CU_ASSERT_EQUAL(pf_pagemap_read(pagemap, stand->region, (struct pf_run){0, PAGES}, protected,
-                                    &stand->dirty),
+                                    NULL, &stand->dirty),
                     0);
     CU_ASSERT_EQUAL(pf_pageset_count(&stand->dirty), 0);
     close(pagemap);

@@ -82,10 +82,10 @@ static void what_was_read_before_it_went_is_dirty(void)
 static const struct pf_tracker_ops *real;
 static char *written_then;
 
-static int take_and_write(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+static int take_and_write(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool full,
                           struct pf_pageset *dirty)
 {
-    int error = real->take(tracker, region, run, dirty);
+    int error = real->take(tracker, region, run, full, dirty);
     /* As the thread would, which waits for us. */
     CU_ASSERT_EQUAL(pf_uffd_protect(&tracker->uffd, written_then, PAGE, false), 0);
     (*(volatile char *)written_then)++;

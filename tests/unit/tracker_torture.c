@@ -5,7 +5,7 @@
  * dirty is collected a last time, and shadow and memory have to be the same, byte for byte.
  * Arguments: how many times (200); a tracker that has to work here.
  */
-#include "core/tracker.h"
+#include "core/tracker_ops.h"
 
 #include "tests/huge.h"
 #include "tests/suite.h"
@@ -14,7 +14,15 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { WRITERS = 2, HOT = 64, ROUNDS = 4, GIVE_BACK = 200, SPELL = 1000 };
+enum {
+    WRITERS = 2,
+    HELPERS = 2,
+    HOT = 64,
+    ROUNDS = 4,
+    GIVE_BACK = 200,
+    SPELL = 1000,
+    MUCH = 40960
+};
 
 /* CUnit's tests have no arguments. */
 static unsigned kind;
@@ -31,8 +39,8 @@ struct torture {
     struct pf_pageset dirty;
     struct pf_pageset sent; /* pages of which the shadow may have more than zeros */
     uint64_t *shadow;
-    size_t step; /* between hot pages */
-    int give_back;
+    size_t step;   /* between hot pages */
+    int give_back; /* an advice, or -1 */
     atomic_bool pause, ended;
     pthread_barrier_t barrier;
     pthread_t writers[WRITERS];
@@ -60,7 +68,7 @@ static void write_somewhere(struct torture *torture, uint64_t *state)
                          __ATOMIC_RELAXED);
     else
         __atomic_fetch_add(&words[0], 1, __ATOMIC_RELAXED);
-    if ((dice >> 40) % GIVE_BACK == 0)
+    if (torture->give_back >= 0 && (dice >> 40) % GIVE_BACK == 0)
         madvise(page, page_size, torture->give_back);
 }
 
@@ -94,6 +102,17 @@ static bool collect(struct torture *torture)
     struct pf_why why = {""};
     struct pf_run all = {0, pf_region_pages(torture->region)};
     int error = pf_tracker_collect(torture->tracker, 0, all, &torture->dirty, &why);
+    if (error)
+        printf("%s\n", why.text);
+    return !error;
+}
+
+/* As at the switch. What comes after it finds more than was written, never less. */
+static bool collect_last(struct torture *torture)
+{
+    struct pf_why why = {""};
+    struct pf_pageset *dirty[] = {&torture->dirty};
+    int error = pf_tracker_collect_last(torture->tracker, dirty, &why);
     if (error)
         printf("%s\n", why.text);
     return !error;
@@ -136,7 +155,7 @@ static void run_epochs(struct torture *torture)
         for (unsigned round = 0; round < ROUNDS && same; round++)
             same = go_round(torture);
         stop_writers(torture);
-        same = same && collect(torture);
+        same = same && (epoch % 4 == 1 ? collect(torture) : collect_last(torture));
         copy_dirty(torture);
         same = same && memcmp(torture->shadow, torture->region->addr, torture->region->bytes) == 0;
         if (!same)
@@ -164,18 +183,29 @@ static void set_up(struct torture *torture, unsigned flags, size_t page_size, si
     pthread_barrier_init(&torture->barrier, NULL, WRITERS + 1);
 }
 
-static void run_in(unsigned flags, size_t page_size, size_t pages, bool thp)
+/* How the memory is when tracking begins, and what becomes of it. */
+enum { THP = 1, FILLED = 2, KEPT = 4 };
+
+static void prepare(struct torture *torture, unsigned how)
+{
+    if (how & THP)
+        madvise(torture->region->addr, torture->region->bytes, MADV_HUGEPAGE);
+    if (how & (THP | FILLED))
+        memset(torture->region->addr, 1, torture->region->bytes);
+    if (how & KEPT)
+        torture->give_back = -1;
+}
+
+static void run_in(unsigned flags, size_t page_size, size_t pages, unsigned how)
 {
     struct torture *torture = calloc(1, sizeof *torture);
     struct pf_why why = {""};
     set_up(torture, flags, page_size, pages);
-    if (thp) {
-        madvise(torture->region->addr, torture->region->bytes, MADV_HUGEPAGE);
-        memset(torture->region->addr, 1, torture->region->bytes);
-    }
+    prepare(torture, how);
     struct pf_pageset *sent[] = {&torture->sent};
     struct pf_tracker_attr attr = {.regions = &torture->regions, .choice = kind, .sent = sent};
     CU_ASSERT_EQUAL_FATAL(pf_tracker_open(&torture->tracker, &attr, &why), 0);
+    pf_team_open(&torture->tracker->team, HELPERS);
     for (unsigned i = 0; i < WRITERS; i++)
         pthread_create(&torture->writers[i], NULL, run_writer, torture);
     run_epochs(torture);
@@ -192,17 +222,44 @@ static void run_in(unsigned flags, size_t page_size, size_t pages, bool thp)
 
 static void private_memory(void)
 {
-    run_in(FERRY_ANON, 0, HOT, false);
+    run_in(FERRY_ANON, 0, HOT, 0);
 }
 
 static void a_file(void)
 {
-    run_in(FERRY_SHARED, 0, HOT, false);
+    run_in(FERRY_SHARED, 0, HOT, 0);
+}
+
+/* Chunks without holes, which are looked at by shorter ways. */
+static void full_private_memory(void)
+{
+    run_in(FERRY_ANON, 0, HOT, FILLED | KEPT);
+}
+
+static void a_full_file(void)
+{
+    run_in(FERRY_SHARED, 0, HOT, FILLED | KEPT);
+}
+
+/* Full and in use until something is given back in mid-run. */
+static void filled_memory(void)
+{
+    run_in(FERRY_ANON, 0, HOT, FILLED);
+    run_in(FERRY_SHARED, 0, HOT, FILLED);
+}
+
+/* So much that several threads look at it at the end. */
+static void much_memory(void)
+{
+    unsigned all = epochs;
+    epochs = epochs / 20 + 1;
+    run_in(FERRY_ANON, 0, MUCH, FILLED | KEPT);
+    epochs = all;
 }
 
 static void transparent_huge_pages(void)
 {
-    run_in(FERRY_ANON, 0, 1024, true);
+    run_in(FERRY_ANON, 0, 1024, THP);
 }
 
 static void huge_pages(void)
@@ -213,8 +270,8 @@ static void huge_pages(void)
         printf("skipped: too few huge pages ");
         return;
     }
-    run_in(FERRY_ANON, FERRY_PAGE_2M, 2, false);
-    run_in(FERRY_SHARED, FERRY_PAGE_2M, 2, false);
+    run_in(FERRY_ANON, FERRY_PAGE_2M, 2, 0);
+    run_in(FERRY_SHARED, FERRY_PAGE_2M, 2, 0);
 }
 
 int main(int argc, char **argv)
@@ -222,6 +279,10 @@ int main(int argc, char **argv)
     static const struct pf_test tests[] = {
         {"private_memory", private_memory},
         {"a_file", a_file},
+        {"full_private_memory", full_private_memory},
+        {"a_full_file", a_full_file},
+        {"filled_memory", filled_memory},
+        {"much_memory", much_memory},
         {"transparent_huge_pages", transparent_huge_pages},
         {"huge_pages", huge_pages},
         {NULL, NULL},
