@@ -89,10 +89,13 @@ uint64_t pf_pace_limited_rate(const struct pf_pace *pace, uint64_t bandwidth)
     return scale(pace->page_rate, bandwidth, pace->bandwidth);
 }
 
-uint64_t pf_pace_eta_ms(uint64_t left, uint64_t rate, uint64_t dirty_rate)
+uint64_t pf_pace_eta_ms(unsigned mode, uint64_t left, uint64_t rate, uint64_t dirty_rate)
 {
     if (left == 0)
         return 0;
+    /* What is written meanwhile follows the job. */
+    if (mode == PF_MODE_HYBRID || mode == PF_MODE_POSTCOPY)
+        return scale(sum(left, least(scale(dirty_rate, left, rate), left)), 1000, rate);
     return rate > dirty_rate ? scale(left, 1000, rate - dirty_rate) : PF_PACE_UNKNOWN;
 }
 
@@ -225,8 +228,8 @@ struct pf_pace_verdict pf_pace_round(struct pf_pace *pace, const struct pf_pace_
     };
     uint64_t pause_ns = sum(outlook.sending_ns, outlook.fixed_ns);
     pace->downtime_us = pause_ns < UINT64_MAX ? pause_ns / 1000 : PF_PACE_UNKNOWN;
-    pace->eta_ms = pf_pace_eta_ms(round->left_bytes, pf_pace_limited_rate(pace, limits->bandwidth),
-                                  pace->dirty_rate);
+    pace->eta_ms = pf_pace_eta_ms(limits->mode, round->left_bytes,
+                                  pf_pace_limited_rate(pace, limits->bandwidth), pace->dirty_rate);
     if (limits->mode == PF_MODE_POSTCOPY)
         return pf_pace_begin(limits);
     if (limits->mode == PF_MODE_HYBRID)

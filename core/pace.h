@@ -84,10 +84,11 @@ struct pf_pace_verdict pf_pace_paused(const struct pf_pace *pace,
                                       const struct pf_pace_limits *limits, uint64_t left_bytes);
 
 /*
- * Milliseconds until `left` page bytes have gone, at `rate`, while `dirty_rate` come anew;
- * PF_PACE_UNKNOWN if that has no end.
+ * Milliseconds until `left` page bytes have gone, at `rate`, while `dirty_rate` come anew: all of
+ * these, or in modes that soon let the job go, those of the time until then. PF_PACE_UNKNOWN if
+ * that has no end.
  */
-uint64_t pf_pace_eta_ms(uint64_t left, uint64_t rate, uint64_t dirty_rate);
+uint64_t pf_pace_eta_ms(unsigned mode, uint64_t left, uint64_t rate, uint64_t dirty_rate);
 
 /* The page bytes per second of a round that keeps to a bandwidth limit (0: none). */
 uint64_t pf_pace_limited_rate(const struct pf_pace *pace, uint64_t bandwidth);

@@ -26,9 +26,10 @@ static uint64_t known(uint64_t value)
 
 static void tell_eta(struct pf_pacing *pacing, uint64_t left_bytes)
 {
-    uint64_t limit = pf_knob(&pacing->job->knobs.bandwidth);
-    uint64_t rate = pf_pace_limited_rate(&pacing->pace, limit);
-    pacing->pace.eta_ms = pf_pace_eta_ms(left_bytes, rate, pacing->pace.dirty_rate);
+    const struct pf_knobs *knobs = &pacing->job->knobs;
+    uint64_t rate = pf_pace_limited_rate(&pacing->pace, pf_knob(&knobs->bandwidth));
+    pacing->pace.eta_ms =
+        pf_pace_eta_ms((unsigned)pf_knob(&knobs->mode), left_bytes, rate, pacing->pace.dirty_rate);
     pf_count_set(&pacing->job->counters.eta_ms, known(pacing->pace.eta_ms));
 }
 
@@ -89,6 +90,26 @@ enum pf_pace_next pf_pacing_round(struct pf_pacing *pacing, struct pf_pace_round
     return verdict.next;
 }
 
+/* As people would reckon: at the rate that it went so far. */
+static void guess(struct pf_pacing *pacing, uint64_t left_bytes, const struct pf_pace_round *round)
+{
+    struct pf_counters *counters = &pacing->job->counters;
+    double seconds = (double)round->duration_ns / 1e9;
+    uint64_t pages = (uint64_t)((double)round->page_bytes / seconds);
+    uint64_t wire = (uint64_t)((double)round->sent_bytes / seconds);
+    unsigned mode = (unsigned)pf_knob(&pacing->job->knobs.mode);
+    pf_count_set(&counters->bandwidth_bytes_per_s, wire);
+    pf_count_set(&counters->eta_ms, known(pf_pace_eta_ms(mode, left_bytes, pages, 0)));
+}
+
+void pf_pacing_guess(struct pf_pacing *pacing, uint64_t left_bytes,
+                     const struct pf_pace_round *round)
+{
+    enum { TOO_SHORT_NS = 100 * 1000000 };
+    if (pacing->pace.page_rate == 0 && round->sent_bytes > 0 && round->duration_ns > TOO_SHORT_NS)
+        guess(pacing, left_bytes, round);
+}
+
 void pf_pacing_heed(struct pf_pacing *pacing, uint64_t left_bytes)
 {
     uint64_t most = pf_knob(&pacing->job->knobs.throttle_max);
@@ -110,6 +131,7 @@ void pf_pacing_end(struct pf_pacing *pacing)
     if (!pacing->job)
         return;
     pf_throttle_end(&pacing->throttle);
+    pf_count_set(&pacing->job->counters.eta_ms, 0);
     pf_count_set(&pacing->job->counters.throttle_percent, 0);
     pacing->job = NULL;
 }

@@ -38,6 +38,13 @@ enum pf_pace_next pf_pacing_round(struct pf_pacing *pacing, struct pf_pace_round
  */
 void pf_pacing_heed(struct pf_pacing *pacing, uint64_t left_bytes);
 
+/*
+ * In the middle of the first round, of which so much is known by now (duration_ns, sent_bytes,
+ * page_bytes): tell what can be said before anything was measured.
+ */
+void pf_pacing_guess(struct pf_pacing *pacing, uint64_t left_bytes,
+                     const struct pf_pace_round *round);
+
 /* FINISH was the word, and the job stands with so much left: is it still? */
 enum pf_pace_next pf_pacing_paused(const struct pf_pacing *pacing, struct ferry_job *job,
                                    uint64_t left_bytes);

@@ -243,6 +243,20 @@ static void heed_end(struct pf_source *source)
     wake_movers(source);
 }
 
+/* In the first round nothing else was sent before. */
+static void guess(struct pf_source *source, uint64_t left)
+{
+    const struct pf_counters *counters = &source->job->counters;
+    uint64_t sent = pf_count_get(&counters->sent_bytes);
+    struct pf_pace_round so_far = {
+        .number = 1,
+        .duration_ns = pf_now_ns() - source->rounds.first_ns,
+        .sent_bytes = sent,
+        .page_bytes = sent + pf_count_get(&counters->saved_bytes),
+    };
+    pf_pacing_guess(&source->rounds.pacing, left, &so_far);
+}
+
 static void tell_progress(struct pf_source *source)
 {
     struct pf_counters *counters = &source->job->counters;
@@ -251,6 +265,8 @@ static void tell_progress(struct pf_source *source)
     pf_count_set(&counters->precopy_bytes, pf_count_get(&counters->sent_bytes));
     if (source->rounds.pacing.job)
         pf_pacing_heed(&source->rounds.pacing, left);
+    if (source->rounds.pacing.job && source->rounds.number == 1)
+        guess(source, left);
     pf_job_report_rails(source->job, &source->session);
 }
 
@@ -274,6 +290,7 @@ static int wait_sent(struct pf_source *source)
 /* The first one: pages leave while others are still being found and put under watch. */
 int pf_pass_first(struct pf_source *source)
 {
+    source->rounds.first_ns = pf_now_ns();
     int error = begin_pass(source, false);
     if (!error)
         error = pf_pass_collect_running(source);

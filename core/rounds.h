@@ -29,6 +29,7 @@ struct pf_rounds {
     unsigned number;       /* of the latest round, */
     unsigned passes;       /* and how often the movers were sent off: more than once in a round */
     bool keeping_up;       /* the job is asked to pause, and they are still at it */
+    uint64_t first_ns;     /* when the first round began */
     uint64_t collected_ns; /* when the latest collect began */
     uint64_t collect_ns;   /* how long it took */
     uint64_t attended_ns;  /* when the peer was listened to, while collecting */

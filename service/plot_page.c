@@ -81,8 +81,10 @@ static void describe(const struct pf_record *record, char *out, size_t size)
         pf_page_show_time((double)record->downtime_us, time, sizeof time);
         snprintf(downtime, sizeof downtime, ", the job was stopped for %s", time);
     }
-    snprintf(out, size, "%s%s %s%s%s", rounds, bytes, rounds[0] ? "after them, all" : "received",
-             total, downtime);
+    const char *how = !rounds[0]           ? "received"
+                      : record->round == 1 ? "after it, all"
+                                           : "after them, all";
+    snprintf(out, size, "%s%s %s%s%s", rounds, bytes, how, total, downtime);
 }
 
 static void write_title(const struct pf_page *page)

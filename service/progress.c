@@ -17,7 +17,9 @@ enum {
     LINE_MAX_BYTES = 512,
 };
 
+/* Between two lines of a file or a pipe; and where there is another phase or round to tell of. */
 static const uint64_t PLAIN_INTERVAL_NS = UINT64_C(1000000000);
+static const uint64_t PLAIN_NEWS_INTERVAL_NS = UINT64_C(100000000);
 
 void pf_progress_open(struct pf_progress_view *view, FILE *out)
 {
@@ -101,7 +103,9 @@ static void add_rates(char *line, size_t size, const struct pf_record *record)
         pf_human_rate(record->bandwidth_bytes_per_s, rate, sizeof rate);
         add(line, size, "  %s", rate);
     }
-    if (record->round > 1 && record->dirty_bytes_per_s >= 0) {
+    /* Known from the end of the first round on, as the downtime is. */
+    bool known = record->round > 1 || record->expected_downtime_us > 0;
+    if (known && record->dirty_bytes_per_s >= 0) {
         pf_human_rate(record->dirty_bytes_per_s, rate, sizeof rate);
         add(line, size, "  dirty %s", rate);
     }
@@ -138,7 +142,7 @@ static void add_faults(char *line, size_t size, const struct pf_record *record)
 {
     char p50[32];
     char p99[32];
-    if (record->faults >= 0)
+    if (record->faults > 0 || (record->faults == 0 && is_state(record, "postcopy")))
         add(line, size, "  %" PRId64 " faults", record->faults);
     if (record->service_p50_us >= 0 && record->service_p99_us > 0) {
         pf_human_time(record->service_p50_us, p50, sizeof p50);
@@ -219,9 +223,14 @@ static void show_plain(struct pf_progress_view *view, const struct pf_record *re
 {
     char line[LINE_MAX_BYTES] = "";
     uint64_t now = pf_now_ns();
-    if (view->plain_ns != 0 && now - view->plain_ns < PLAIN_INTERVAL_NS)
+    bool news = record->round != view->plain_round || strcmp(record->state, view->plain_state) != 0;
+    if (is_state(record, "running") ||
+        (view->plain_ns != 0 &&
+         now - view->plain_ns < (news ? PLAIN_NEWS_INTERVAL_NS : PLAIN_INTERVAL_NS)))
         return;
     view->plain_ns = now;
+    view->plain_round = record->round;
+    memcpy(view->plain_state, record->state, sizeof view->plain_state);
     /* Lines that stay have no use for the time that was left then, in post-copy. */
     for (field_fn *const *field = fields_of(record); *field; field++)
         if (*field != add_time_left)

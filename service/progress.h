@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * How a migration is shown while it runs: on a terminal one line that is redrawn, elsewhere plain
- * lines, at most one a second.
+ * lines, one a second and one for each phase and round that lasts a tenth of that.
  */
 #ifndef PF_SERVICE_PROGRESS_H
 #define PF_SERVICE_PROGRESS_H
@@ -14,8 +14,10 @@
 struct pf_progress_view {
     FILE *out;
     bool terminal;
-    bool drawn;         /* there is a bar to be wiped */
-    uint64_t plain_ns;  /* time of the last plain line; 0: none yet */
+    bool drawn;          /* there is a bar to be wiped */
+    uint64_t plain_ns;   /* time of the last plain line; 0: none yet */
+    int64_t plain_round; /* and what it said */
+    char plain_state[PF_RECORD_TEXT];
     uint64_t record_ns; /* time and remaining bytes of the last record, for the rate */
     int64_t record_remaining;
     int64_t rate;

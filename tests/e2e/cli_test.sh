@@ -179,7 +179,7 @@ rounds_of_a_job() {
     job fake precopy
     pf 0 migrate fake tcp://127.0.0.1:7471 --bandwidth 100M --downtime 20 --mode precopy \
         --max-rounds 5 --compress lz4 --xbzrle on --pin stage --throttle auto --record "$work/record"
-    has out "fake: precopy  round 1  1.0 GiB left  1.2 GB/s  downtime 9.0 ms  ETA 1.5 s  throttled 20%"
+    has out "fake: precopy  round 1  1.0 GiB left  1.2 GB/s  dirty 80.0 MB/s  downtime 9.0 ms  ETA 1.5 s  throttled 20%"
     has out "fake: 2 rounds of pre-copy, 1.0 GiB, tracked by pagemap-scan"
     grep -qF '"options":{"mode":"precopy","downtime":"20","bandwidth":"100M","max-rounds":"5","pin":"stage","compress":"lz4","xbzrle":"on","throttle":"auto"}' \
         "$work/fake.log" || fail "options of pre-copy: $(cat "$work/fake.log")"

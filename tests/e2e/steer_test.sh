@@ -79,7 +79,12 @@ parts_of_the_downtime() {
 status_in_rounds() {
     await there state precopy
     await there round 1
-    [ "$(field here role)" = source ] || fail "the source says that it is none"
+    # Also in the first round, by what it has sent so far.
+    local tries=0
+    until [ "$(field here eta_ms)" -gt 0 ] && [ "$(field here bandwidth_bytes_per_s)" -gt 0 ]; do
+        [ $((tries += 1)) -lt 600 ] || { fail "no estimate of the first round"; break; }
+        sleep 0.1
+    done
 }
 nothing_expected() {
     local key

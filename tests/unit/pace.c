@@ -131,11 +131,15 @@ static void the_way_to_the_pause(void)
 
 static void eta(void)
 {
-    CU_ASSERT_EQUAL(pf_pace_eta_ms(0, 0, 0), 0);
-    CU_ASSERT_EQUAL(pf_pace_eta_ms(1, 0, 0), PF_PACE_UNKNOWN);
-    CU_ASSERT_EQUAL(pf_pace_eta_ms(GB, GB, GB), PF_PACE_UNKNOWN);
-    CU_ASSERT_EQUAL(pf_pace_eta_ms(GB, GB, GB / 2), 2000);
-    CU_ASSERT_EQUAL(pf_pace_eta_ms(UINT64_MAX, 1, 0), PF_PACE_UNKNOWN);
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_PRECOPY, 0, 0, 0), 0);
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_PRECOPY, 1, 0, 0), PF_PACE_UNKNOWN);
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_PRECOPY, GB, GB, GB), PF_PACE_UNKNOWN);
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_PRECOPY, GB, GB, GB / 2), 2000);
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_PRECOPY, UINT64_MAX, 1, 0), PF_PACE_UNKNOWN);
+    /* In these modes it ends, however fast the job writes. */
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_HYBRID, GB, GB, GB / 2), 1500);
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_HYBRID, GB, GB, 9 * GB), 2000);
+    CU_ASSERT_EQUAL(pf_pace_eta_ms(PF_MODE_POSTCOPY, GB, 0, GB), PF_PACE_UNKNOWN);
 }
 
 /* Every field at its ends, in every mode: sanitizers watch, and the throttle stays a percentage. */
