@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the destination does about a rail that breaks after the switch: its thread hangs up, so that
- * nothing of it lands any more, and places what had come whole; then the source is told what that
- * was, and other rails carry the rest.
+ * What the destination does about a rail that breaks after the switch: its thread places what had
+ * come whole and ends; then the endpoint is closed, so that nothing of it lands any more, the
+ * source is told what was placed, and other rails carry the rest.
  */
 #include "core/destination.h"
 
@@ -62,6 +62,7 @@ int pf_destination_attend_rails(struct pf_destination *destination)
         if (rail->state != PF_RAIL_BROKEN || !is_drained(destination, i))
             continue;
         pf_worker_stop(worker_of(destination, i));
+        pf_port_hang_up(&rail->bulk);
         rail->state = PF_RAIL_SETTLED;
         pf_job_report_rails(destination->job, session);
         error = tell_settled(destination, i);

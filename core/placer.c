@@ -272,12 +272,11 @@ static int place_one(struct pf_placer *placer)
 }
 
 /*
- * The rail has broken. What is in its stages whole is good; nothing else may land from here on,
- * since other rails will carry the rest.
+ * The rail has broken. What is in its stages whole is good. It is the control thread that closes
+ * the endpoint, before others carry the rest: it may be making keys for it just now.
  */
 static void drain(struct pf_placer *placer)
 {
-    pf_port_hang_up(placer->port);
     int placed;
     do
         placed = place_one(placer);
