@@ -2,12 +2,14 @@
 /* Encoded pages from a job's memory into a stage and from there into a destination's region. */
 #include "core/pack.h"
 
+#include "core/guarded.h"
 #include "core/unpack.h"
 #include "tests/suite.h"
 
 #include <errno.h>
 #include <semaphore.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { PAGE = PF_ENCODED_PAGE, PAGES = 200, ROOM = 64 * PAGE };
 
@@ -212,6 +214,60 @@ static void a_header_full_of_runs_ends_a_stage(void)
     stand_close(stand);
 }
 
+/* ---- memory that goes away ------------------------------------------------------------------- */
+
+enum { GOING = 8, GONE = 5, REGION = 7 };
+
+static char *going_pages(void)
+{
+    uint64_t state = 1;
+    char *pages = mmap(NULL, (size_t)GOING * PAGE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CU_ASSERT_FATAL(pages != MAP_FAILED);
+    for (size_t page = 0; page < GOING; page++)
+        fill_noise(pages + page * PAGE, &state);
+    return pages;
+}
+
+/* Before they are packed, or, where the pool is to have them, after that. */
+static void lose_pages(unsigned compress, bool xbzrle, bool late)
+{
+    struct stand *stand = stand_open(compress, xbzrle);
+    char *pages = going_pages();
+    pf_encoder_round(&stand->encoder, 2);
+    pf_pack_begin(&stand->pack, stand->stage);
+    if (!late)
+        munmap(pages + (size_t)GONE * PAGE, PAGE);
+    int64_t n = pf_pack_add(&stand->pack, REGION, 0, pages, GOING, NULL);
+    if (late) {
+        CU_ASSERT_EQUAL(n, GOING);
+        while (!pf_pack_is_ready(&stand->pack))
+            sem_wait(&stand->ready);
+        munmap(pages + (size_t)GONE * PAGE, PAGE);
+        n = pf_pack_end(&stand->pack);
+    }
+    CU_ASSERT_EQUAL(n, -EFAULT);
+    CU_ASSERT_EQUAL(stand->pack.lost, REGION);
+    munmap(pages, (size_t)GOING * PAGE);
+    stand_close(stand);
+}
+
+static void pages_that_are_gone_are_told(void)
+{
+    CU_ASSERT_EQUAL_FATAL(pf_guarded_begin(NULL), 0);
+    lose_pages(PF_COMPRESS_OFF, false, false);
+    lose_pages(PF_COMPRESS_OFF, true, false);
+    for (unsigned how = PF_COMPRESS_ZSTD; how <= PF_COMPRESS_LZ4; how++) {
+        if (!(pf_squeeze_built() & 1u << how))
+            continue;
+        lose_pages(how, false, false);
+        lose_pages(how, false, true);
+    }
+    pf_guarded_end();
+}
+
+/* ---- what does not belong in a stage --------------------------------------------------------- */
+
 static int64_t unpack(struct stand *stand, struct pf_encoded_run run, const char *bytes,
                       size_t left)
 {
@@ -311,6 +367,7 @@ int main(int argc, char **argv)
         {"the_destination_has_the_same", the_destination_has_the_same},
         {"what_it_does_depends_on_the_round", what_it_does_depends_on_the_round},
         {"a_header_full_of_runs_ends_a_stage", a_header_full_of_runs_ends_a_stage},
+        {"pages_that_are_gone_are_told", pages_that_are_gone_are_told},
         {"wrong_runs_are_refused", wrong_runs_are_refused},
         {"spoilt_pages_are_noticed", spoilt_pages_are_noticed},
         {"noise_is_unpacked_or_refused", noise_is_unpacked_or_refused},
