@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print(const struct pf_record *record)
+static void print(const struct pf_record *record, struct json_object *request)
 {
+    (void)request;
     if (strcmp(record->role, "destination") == 0)
         printf("%s: no longer waits for a job\n", record->name);
     else

@@ -4,8 +4,9 @@
 
 #include <stdio.h>
 
-static void print(const struct pf_record *record)
+static void print(const struct pf_record *record, struct json_object *request)
 {
+    (void)request;
     char value[2 * PF_RECORD_TEXT];
     for (const struct pf_field *field = pf_record_fields; field->key; field++) {
         pf_record_show(record, field, value, sizeof value);

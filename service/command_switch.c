@@ -4,8 +4,9 @@
 
 #include <stdio.h>
 
-static void print(const struct pf_record *record)
+static void print(const struct pf_record *record, struct json_object *request)
 {
+    (void)request;
     printf("%s: goes to post-copy as soon as it is paused; pageferry status %s shows it\n",
            record->name, record->name);
 }

@@ -6,9 +6,14 @@ failures=0
 work=$(mktemp -d /tmp/pf-e2e-XXXXXX)
 export PAGEFERRY_RUNTIME_DIR=$work/run
 jobs_fds=()
+pids=() # real jobs: those that are left are ended with the test
 touch "$work/out" "$work/err"
 
 clean_up() {
+    local pid
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2>/dev/null
+    done
     stop_jobs
     rm -rf "$work"
 }
@@ -67,6 +72,19 @@ stop_jobs() {
     done
     jobs_fds=()
     wait
+}
+
+# field NAME KEY: a value of a real job's status. await NAME KEY VALUE: until it is that.
+field() {
+    "$PAGEFERRY" status "$1" --json 2>/dev/null | grep -oE "\"$2\":(\"[^\"]*\"|[0-9]+)" | head -n 1 |
+        cut -d: -f2- | tr -d '"'
+}
+await() {
+    local tries=0
+    until [ "$(field "$1" "$2")" = "$3" ]; do
+        [ $((tries += 1)) -lt 600 ] || { fail "$2 of $1 is not $3 after a minute"; exit 1; }
+        sleep 0.1
+    done
 }
 
 finish() {

@@ -71,14 +71,6 @@ static uint64_t wrong_pages(const struct memory *memory)
     return wrong;
 }
 
-static bool moving(struct ferry_job *job)
-{
-    pthread_mutex_lock(&job->lock);
-    bool is = job->migrating;
-    pthread_mutex_unlock(&job->lock);
-    return is;
-}
-
 static void call(void (*hook)(struct rig_side *, struct memory *), struct rig_side *side,
                  struct memory *memory)
 {
@@ -92,7 +84,7 @@ static int leave(struct rig_side *side, const struct play *play, struct memory *
     int how = FERRY_CONTINUE;
     if (ferry_job_migrate(side->job, side->uri) < 0)
         _exit(94);
-    while (how == FERRY_CONTINUE && moving(side->job)) {
+    while (how == FERRY_CONTINUE && rig_moving(side)) {
         how = ferry_job_safepoint(side->job);
         if (how == FERRY_MOVED)
             break;

@@ -5,28 +5,6 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 
-pids=()
-end_processes() {
-    local pid
-    for pid in "${pids[@]}"; do
-        kill "$pid" 2>/dev/null
-    done
-    clean_up
-}
-trap end_processes EXIT
-
-# field NAME KEY: a text of the job's status.
-field() {
-    "$PAGEFERRY" status "$1" --json 2>/dev/null | sed -n "s/.*\"$2\":\"\([^\"]*\)\".*/\1/p"
-}
-await() {
-    local tries=0
-    until [ "$(field "$1" state)" = "$2" ]; do
-        [ $((tries += 1)) -lt 600 ] || { fail "$1 is not $2 after a minute"; exit 1; }
-        sleep 0.1
-    done
-}
-
 # More steps than anyone waits for: the destination can be asked after its arrival.
 move_heat() {
     local heat=("$BUILD_DIR/jobs/heat" --mib 16 --steps 100000000)
@@ -34,16 +12,16 @@ move_heat() {
         --stage-size 16K -- \
         "${heat[@]}" >"$work/there.out" 2>&1 &
     pids+=($!)
-    await there waiting
+    await there state waiting
     OMP_NUM_THREADS=1 "$PAGEFERRY" run --name here --hold-at 20 -- "${heat[@]}" >"$work/here.out" 2>&1 &
     pids+=($!)
-    await here running
+    await here state running
     # Half-way through post-copy it stands still for a while: some progress is reported then.
     pf 0 migrate here "fault+$(field there uri)?at=600&do=delay&ms=300" --mode postcopy \
         --json --progress --progress-ms 10
     cp "$work/out" "$work/records"
     tail -n 1 "$work/out" >"$work/last"
-    await there running
+    await there state running
     "$PAGEFERRY" status there --json >"$work/status"
 }
 

@@ -115,6 +115,15 @@ static bool migration_ended(struct ferry_job *job)
     return ended;
 }
 
+bool rig_moving(struct rig_side *side)
+{
+    struct ferry_job *job = side->job;
+    pthread_mutex_lock(&job->lock);
+    bool moving = job->migrating;
+    pthread_mutex_unlock(&job->lock);
+    return moving;
+}
+
 int rig_move(struct rig_side *side, const char *uri)
 {
     int error = ferry_job_migrate(side->job, uri);

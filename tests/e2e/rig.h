@@ -71,6 +71,8 @@ int rig_start(struct rig_side *side);
  * FERRY_CONTINUE if it failed, or what ferry_job_migrate() answered.
  */
 int rig_move(struct rig_side *side, const char *uri);
+/* After ferry_job_migrate(): has it not ended yet? */
+bool rig_moving(struct rig_side *side);
 void rig_say(struct rig_side *side, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* ferry_job_close(), and what the process is to exit with. */
 int rig_close(struct rig_side *side);

@@ -67,21 +67,13 @@ static uint64_t wrong_words(const struct memory *memory)
     return wrong;
 }
 
-static bool moving(struct ferry_job *job)
-{
-    pthread_mutex_lock(&job->lock);
-    bool is = job->migrating;
-    pthread_mutex_unlock(&job->lock);
-    return is;
-}
-
 static int leave(struct rig_side *side, struct memory *memory)
 {
     const struct play *play = side->ctx;
     int how = FERRY_CONTINUE;
     if (ferry_job_migrate(side->job, side->uri) < 0)
         _exit(94);
-    while (how == FERRY_CONTINUE && moving(side->job)) {
+    while (how == FERRY_CONTINUE && rig_moving(side)) {
         how = ferry_job_safepoint(side->job);
         if (how == FERRY_MOVED)
             break;

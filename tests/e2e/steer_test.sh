@@ -8,29 +8,6 @@ set -u
 
 heat=("$BUILD_DIR/jobs/heat" --mib 16 --steps 40)
 export OMP_NUM_THREADS=1
-pids=()
-end_processes() {
-    local pid
-    for pid in "${pids[@]}"; do
-        kill "$pid" 2>/dev/null
-    done
-    clean_up
-}
-trap end_processes EXIT
-
-# field NAME KEY: a value of the job's status.
-field() {
-    "$PAGEFERRY" status "$1" --json 2>/dev/null | grep -oE "\"$2\":(\"[^\"]*\"|[0-9]+)" | head -n 1 |
-        cut -d: -f2- | tr -d '"'
-}
-await() {
-    local tries=0
-    until [ "$(field "$1" "$2")" = "$3" ]; do
-        [ $((tries += 1)) -lt 600 ] || { fail "$2 of $1 is not $3 after a minute"; exit 1; }
-        sleep 0.1
-    done
-}
-
 # begin OPTION...: a migration of "here" to "there", in its first round.
 begin() {
     "$PAGEFERRY" receive tcp://127.0.0.1:0 --name there -- "${heat[@]}" >"$work/there.out" 2>"$work/there.err" &
