@@ -11,11 +11,13 @@ enum { PAGES = 1024, WORDS = RIG_PAGE / sizeof(uint64_t), EACH = 7, NOISE = 8 };
 
 /* What a job does beside writing; every function may be NULL. */
 struct play {
+    size_t pages;                           /* 0: PAGES */
     void (*stepped)(struct rig_side *side); /* at the source, after each step of its migration */
 };
 
 struct memory {
     uint64_t *words;
+    size_t pages;
     uint64_t step;
 };
 
@@ -40,7 +42,7 @@ __attribute__((no_sanitize_thread)) static void step(struct memory *memory)
 {
     volatile uint64_t *words = memory->words;
     memory->step++;
-    for (size_t page = memory->step % EACH; page < PAGES; page += EACH)
+    for (size_t page = memory->step % EACH; page < memory->pages; page += EACH)
         words[page * WORDS + memory->step % WORDS] = memory->step;
     for (size_t i = 0; i < WORDS && memory->step % 16 == 0; i++)
         words[i] = 0;
@@ -48,7 +50,7 @@ __attribute__((no_sanitize_thread)) static void step(struct memory *memory)
 
 static void fill(struct memory *memory)
 {
-    for (size_t page = 0; page < PAGES; page++)
+    for (size_t page = 0; page < memory->pages; page++)
         for (size_t i = 0; i < WORDS; i++)
             memory->words[page * WORDS + i] = word_of(page, i);
 }
@@ -56,12 +58,12 @@ static void fill(struct memory *memory)
 /* Against memory that went through the same steps and never moved. */
 static uint64_t wrong_words(const struct memory *memory)
 {
-    struct memory expected = {.words = malloc(PAGES * RIG_PAGE)};
+    struct memory expected = {.words = malloc(memory->pages * RIG_PAGE), .pages = memory->pages};
     uint64_t wrong = 0;
     fill(&expected);
     while (expected.step < memory->step)
         step(&expected);
-    for (size_t i = 0; i < (size_t)PAGES * WORDS; i++)
+    for (size_t i = 0; i < memory->pages * WORDS; i++)
         wrong += expected.words[i] != memory->words[i];
     free(expected.words);
     return wrong;
@@ -96,13 +98,17 @@ static void say_counters(struct rig_side *side)
     SAY(xbzrle_misses);
     SAY(compressed_pages);
     SAY(compressed_bytes);
+    pthread_mutex_lock(&side->job->lock);
+    rig_say(side, "note %s", side->job->notes[PF_NOTE_FEWER_BYTES]);
+    pthread_mutex_unlock(&side->job->lock);
 }
 
 static int writer(struct rig_side *side)
 {
-    struct memory memory = {.step = 0};
+    const struct play *play = side->ctx;
+    struct memory memory = {.pages = play->pages ? play->pages : PAGES};
     rig_open(side);
-    memory.words = ferry_job_alloc(side->job, "memory", PAGES * RIG_PAGE, 0, FERRY_ANON);
+    memory.words = ferry_job_alloc(side->job, "memory", memory.pages * RIG_PAGE, 0, FERRY_ANON);
     if (!memory.words || ferry_job_state(side->job, &memory.step, sizeof memory.step) < 0)
         return 96;
     int how = rig_start(side);
@@ -200,16 +206,51 @@ static void in_a_hybrid(void)
         move(&run, options, &plain);
 }
 
-/* What it decides is the machine's matter; that it says so, and that the job arrives, is not. */
-static void as_the_link_suggests(void)
+static void decide(struct rig_run *run, const char *const *options, const struct play *play)
+{
+    rig_run(run, &(struct rig_setup){.body = writer, .ctx = play, .source_options = options});
+    rig_assert_moved(run, 0);
+    CU_ASSERT(rig_mentions(&run->source, "--fewer-bytes auto: "));
+    CU_ASSERT(strlen(rig_said(&run->source, "note")) > 20);
+}
+
+/* Four megabytes a second is less than any CPU compresses. */
+static void a_slow_link_gets_fewer_bytes(void)
 {
     static const char *const options[] = {"mode",        "precopy", "bandwidth",  "4M",
                                           "downtime",    "1",       "max-rounds", "1",
                                           "fewer-bytes", "auto",    NULL};
     struct rig_run run;
-    rig_run(&run, &(struct rig_setup){.body = writer, .ctx = &plain, .source_options = options});
-    rig_assert_moved(&run, 0);
-    CU_ASSERT(rig_mentions(&run.source, "--fewer-bytes auto: "));
+    decide(&run, options, &plain);
+    CU_ASSERT(rig_mentions(&run.source, " and XBZRLE, since the link takes"));
+    CU_ASSERT(!rig_mentions(&run.source, "auto: no compression") || !pf_squeeze_built());
+    CU_ASSERT(rig_number(&run.source, "compressed_pages") > 0 || !pf_squeeze_built());
+}
+
+/*
+ * Which link is fast depends on what it is compared with: here the slowest there is, the highest
+ * level on pages of few bits. So it does not depend on how busy the machine is.
+ */
+static void a_fast_link_is_left_alone(void)
+{
+    static const char *const options[] = {
+        "mode", "precopy",     "bandwidth", "100M",           "downtime", "1", "max-rounds",
+        "1",    "fewer-bytes", "auto",      "compress-level", "19",       NULL};
+    static const struct play large = {.pages = 8 * PAGES};
+    struct rig_run run;
+    decide(&run, options, &large);
+    CU_ASSERT(rig_mentions(&run.source, "auto: no compression"));
+    CU_ASSERT_EQUAL(rig_number(&run.source, "compressed_pages"), 0);
+}
+
+/* All was sent before there was anything to be measured. */
+static void a_small_job_is_left_alone(void)
+{
+    static const char *const options[] = {"mode", "precopy", "fewer-bytes", "auto", NULL};
+    struct rig_run run;
+    decide(&run, options, &plain);
+    CU_ASSERT(rig_mentions(&run.source, "pages go as they are"));
+    CU_ASSERT_EQUAL(rig_number(&run.source, "saved_bytes"), 0);
 }
 
 /* ---- changes, and what is wrong -------------------------------------------------------------- */
@@ -266,7 +307,9 @@ int main(int argc, char **argv)
         {"compressed_by_lz4", compressed_by_lz4},
         {"first_compressed_then_as_differences", first_compressed_then_as_differences},
         {"in_a_hybrid", in_a_hybrid},
-        {"as_the_link_suggests", as_the_link_suggests},
+        {"a_slow_link_gets_fewer_bytes", a_slow_link_gets_fewer_bytes},
+        {"a_fast_link_is_left_alone", a_fast_link_is_left_alone},
+        {"a_small_job_is_left_alone", a_small_job_is_left_alone},
         {"the_cache_changes_its_size", the_cache_changes_its_size},
         {"spoilt_pages_are_not_used", spoilt_pages_are_not_used},
         {NULL, NULL},
