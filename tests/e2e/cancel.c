@@ -54,17 +54,14 @@ static int after_a_round(void *ctx, enum ferry_event event, char *reason, size_t
     return 0;
 }
 
-/*
- * Has it come? With the job's lock held, so that the session stays; that its device is being opened
- * just now is the control thread's business, and a device is seen when it is open, or not at all.
- */
-__attribute__((no_sanitize_thread)) static bool has_come(const struct scene *scene)
+/* Has it come? With the job's lock held, so that the session stays; its device is open by then. */
+static bool has_come(const struct scene *scene)
 {
     const struct ferry_job *job = scene->side->job;
     if (scene->play->at_pause)
         return job->paused;
-    const struct pf_device *device = job->session ? job->session->rails[0].device : NULL;
-    return device && pf_fault_fired(device);
+    return job->session && atomic_load(&job->phase) > PF_PHASE_CONNECTING &&
+           pf_fault_fired(job->session->rails[0].device);
 }
 
 static void *give_up(void *arg)
