@@ -126,16 +126,16 @@ struct ferry_job {
     bool destination; /* the latest migration came here */
     bool closing;     /* no further migration may start */
     bool committed;   /* too late to cancel */
-    enum pf_course course;
-    struct pf_options before; /* source: the options of the time before this migration, */
-    bool refused;             /* which hold again unless the destination accepts the job */
-    unsigned peer_squeezes; /* source: what the destination can decompress; all bits: not known yet.
-                               Written by the control thread */
+    bool refused;     /* the destination has not accepted the job: `before` holds again */
     bool paused;
-    enum pf_verdict verdict;
     bool migrating; /* the session thread runs */
     bool joinable;
     bool arrived; /* destination: run */
+    enum pf_course course;
+    struct pf_options before; /* source: the options of the time before this migration */
+    unsigned peer_squeezes; /* source: what the destination can decompress; all bits: not known yet.
+                               Written by the control thread */
+    enum pf_verdict verdict;
     pthread_t session_thread;
     struct pf_session *session;               /* to be woken; NULL between migrations */
     int arrival_error;                        /* destination: it won't */
