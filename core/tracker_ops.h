@@ -63,6 +63,7 @@ struct pf_tracker {
     atomic_bool thread_waits; /* for the lock */
     struct pf_team team;      /* for the last look */
     pthread_mutex_t telling;  /* held while attr.renewed is called */
+    bool scans;               /* PAGEMAP_SCAN is there: for write-protect, which does without */
     bool last;                /* it has begun: nothing is watched any more */
     bool merging;             /* the kernel may have replaced pages by shared ones (KSM) */
     int failure;              /* of the thread; with its sentence, under the lock */
@@ -123,6 +124,17 @@ int pf_tracker_unmapped_entries(struct pf_tracker *tracker, unsigned region, str
                                 struct pf_pageset *found);
 int pf_tracker_miss_entries(struct pf_tracker *tracker, unsigned region, struct pf_run run,
                             struct pf_pageset *found);
+
+/* The same by PAGEMAP_SCAN; does the kernel have it? */
+int pf_tracker_look_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                            bool full, struct pf_pageset *found);
+int pf_tracker_empty_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                             struct pf_pageset *found);
+int pf_tracker_unmapped_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                                struct pf_pageset *found);
+int pf_tracker_miss_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                            struct pf_pageset *found);
+bool pf_tracker_can_scan(const struct pf_tracker *tracker);
 
 /* ---- what collects share (tracker_collect.c) ------------------------------------------------- */
 

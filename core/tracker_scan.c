@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * PAGEMAP_SCAN with asynchronous write-protection: the kernel itself lifts the protection at a
- * write, and the ioctl finds the pages without it and protects them in one step.
+ * write, and the ioctl finds the pages without it and protects them in one step. Its ways of
+ * looking serve synchronous write-protection, too.
  */
 #include "core/tracker_ops.h"
+
+#include <sys/ioctl.h>
 
 /* Not the shared zero page: it takes a write to make another page of it. */
 static int find_written(struct pf_tracker *tracker, unsigned region, struct pf_run run,
@@ -29,10 +32,10 @@ static int find_in_full(struct pf_tracker *tracker, unsigned region, struct pf_r
     return pf_pagemap_scan(tracker->pagemap_fd, tracker->list[region].region, run, &query, written);
 }
 
-static int look(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool full,
-                struct pf_pageset *found)
+int pf_tracker_look_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                            bool full, struct pf_pageset *found)
 {
-    return (full ? find_in_full : find_written)(tracker, region, run, PF_SCAN_CHECK, found);
+    return (full ? find_in_full : find_written)(tracker, region, run, 0, found);
 }
 
 static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run, bool full,
@@ -47,26 +50,24 @@ static int take(struct pf_tracker *tracker, unsigned region, struct pf_run run, 
 }
 
 static const struct pf_scan_query nothing = {
-    .flags = PF_SCAN_CHECK,
     .inverted = PF_SCAN_PRESENT | PF_SCAN_SWAPPED,
     .all = PF_SCAN_PRESENT | PF_SCAN_SWAPPED,
 };
 
 /* The shared zero page isn't taken, so it's none. */
-static int empty(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                 struct pf_pageset *found)
+int pf_tracker_empty_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                             struct pf_pageset *found)
 {
-    static const struct pf_scan_query zero = {.flags = PF_SCAN_CHECK, .all = PF_SCAN_PFNZERO};
+    static const struct pf_scan_query zero = {.all = PF_SCAN_PFNZERO};
     const struct pf_region *of = tracker->list[region].region;
     int error = pf_pagemap_scan(tracker->pagemap_fd, of, run, &nothing, found);
     return error ? error : pf_pagemap_scan(tracker->pagemap_fd, of, run, &zero, found);
 }
 
-static int unmapped(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                    struct pf_pageset *found)
+int pf_tracker_unmapped_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                                struct pf_pageset *found)
 {
     static const struct pf_scan_query query = {
-        .flags = PF_SCAN_CHECK,
         .inverted = PF_SCAN_PRESENT,
         .all = PF_SCAN_PRESENT,
     };
@@ -74,13 +75,24 @@ static int unmapped(struct pf_tracker *tracker, unsigned region, struct pf_run r
 }
 
 /* Asked for this way round since the kernel takes its time for each page that is found. */
-static int miss(struct pf_tracker *tracker, unsigned region, struct pf_run run,
-                struct pf_pageset *found)
+int pf_tracker_miss_by_scan(struct pf_tracker *tracker, unsigned region, struct pf_run run,
+                            struct pf_pageset *found)
 {
-    static const struct pf_scan_query written = {.flags = PF_SCAN_CHECK, .all = PF_SCAN_WRITTEN};
+    static const struct pf_scan_query written = {.all = PF_SCAN_WRITTEN};
     const struct pf_region *of = tracker->list[region].region;
     int error = pf_pagemap_scan(tracker->pagemap_fd, of, run, &nothing, found);
     return error ? error : pf_pagemap_scan(tracker->pagemap_fd, of, run, &written, found);
+}
+
+/* Over nothing. */
+bool pf_tracker_can_scan(const struct pf_tracker *tracker)
+{
+    struct pf_scan_request request = {
+        .size = sizeof request,
+        .category_mask = PF_SCAN_WRITTEN,
+        .return_mask = PF_SCAN_WRITTEN,
+    };
+    return ioctl(tracker->pagemap_fd, PF_SCAN_IOCTL, &request) == 0;
 }
 
 static int begin(struct pf_tracker *tracker, struct pf_why *why)
@@ -96,10 +108,10 @@ const struct pf_tracker_ops pf_tracker_pagemap_scan = {
     .finds_gone = true,
     .features = PF_UFFD_WP_ASYNC,
     .begin = begin,
-    .look = look,
+    .look = pf_tracker_look_by_scan,
     .take = take,
-    .empty = empty,
-    .unmapped = unmapped,
-    .miss = miss,
+    .empty = pf_tracker_empty_by_scan,
+    .unmapped = pf_tracker_unmapped_by_scan,
+    .miss = pf_tracker_miss_by_scan,
     .watch = pf_tracker_protect,
 };
