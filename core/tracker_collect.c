@@ -229,6 +229,12 @@ static int settle_given_back(struct pf_tracker *tracker, unsigned region, struct
     return 0;
 }
 
+static void take_due(struct pf_tracked *tracked, struct pf_run piece, struct pf_pageset *dirty)
+{
+    if (pf_pageset_count(&tracked->due) > 0)
+        pf_pageset_move(&tracked->due, piece, dirty);
+}
+
 int pf_tracker_settle(struct pf_tracker *tracker, unsigned region, struct pf_run piece,
                       struct pf_pageset *dirty)
 {
@@ -238,8 +244,7 @@ int pf_tracker_settle(struct pf_tracker *tracker, unsigned region, struct pf_run
         error = settle_file(tracker, region, piece, dirty);
     if (tracker->attr.marked)
         take_marked(tracker, region, piece, dirty);
-    if (pf_pageset_count(&tracked->due) > 0)
-        pf_pageset_move(&tracked->due, piece, dirty);
+    take_due(tracked, piece, dirty);
     struct pf_run given;
     while (!error && pf_pageset_count(&tracked->given_back) > 0 &&
            (given = pf_pageset_next_within(&tracked->given_back, piece, SIZE_MAX)).pages) {
@@ -260,10 +265,13 @@ static int collect_piece(struct pf_tracker *tracker, unsigned region, struct pf_
         return tracker->failure;
     if (pf_pageset_count(&tracked->written) > 0)
         pf_pageset_remove_run(&tracked->written, piece); /* they are not watched now */
+    /* First of all: soft-dirty keeps here what it finds out of turn. */
+    take_due(tracked, piece, &tracked->found);
     bool full = pf_tracker_is_full(tracked, piece);
+    size_t before = pf_pageset_count(&tracked->found);
     int error = tracker->ops->take(tracker, region, piece, full, &tracked->found);
     if (!error && !pf_region_shared(tracked->region))
-        note_full(tracked, piece, pf_pageset_count(&tracked->found) == piece.pages);
+        note_full(tracked, piece, pf_pageset_count(&tracked->found) - before == piece.pages);
     return error ? error : pf_tracker_settle(tracker, region, piece, &tracked->found);
 }
 

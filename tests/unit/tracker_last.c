@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The last look: what was written since the last collect, by whichever way it is known. */
+#include "core/thp.h"
 #include "tests/unit/tracker_rig.h"
 
 #include <errno.h>
@@ -159,6 +160,7 @@ static void several_look_at_several_regions(void)
     pf_tracker_close(stand->tracker);
     CU_ASSERT_EQUAL_FATAL(
         pf_regions_map(&stand->regions, "second", SECOND * PAGE, 0, 0, &second, &why), 0);
+    pf_thp_off(second); /* one that comes later is dirty as a whole */
     CU_ASSERT_EQUAL_FATAL(pf_pageset_init(&found, SECOND), 0);
     struct pf_tracker_attr attr = {.regions = &stand->regions, .choice = kind};
     CU_ASSERT_EQUAL_FATAL(pf_tracker_open(&stand->tracker, &attr, &why), 0);

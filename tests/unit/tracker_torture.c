@@ -21,7 +21,7 @@ enum {
     ROUNDS = 4,
     GIVE_BACK = 200,
     SPELL = 1000,
-    MUCH = 40960
+    MUCH = 20480
 };
 
 /* CUnit's tests have no arguments. */
