@@ -220,6 +220,12 @@ static bool grown(const _Atomic uint64_t *counter, uint64_t *before)
     return more;
 }
 
+/* What the engine chooses then, and finds in its cache afterwards, depends on the link's speed. */
+static bool is_known(const struct turn *turn)
+{
+    return strcmp(turn->option, "fewer-bytes") != 0;
+}
+
 /* All pages are dirty when they are collected next: there will be another round. */
 static void await_step(struct steering *steering)
 {
@@ -237,7 +243,7 @@ static void take_turn(struct steering *steering)
     bool compressed = grown(&counters->compressed_pages, &compressed_before);
     bool differed = grown(&counters->xbzrle_pages, &differences_before);
     const struct turn *last = round > 1 && round <= TURNS + 1 ? &plan[round - 2] : NULL;
-    if (last && (compressed != last->compresses || differed != last->differs))
+    if (last && is_known(last) && (compressed != last->compresses || differed != last->differs))
         rig_say(side, "wrong: after %s=%s: compressed %d, differences %d", last->option,
                 last->value, compressed, differed);
     if (round <= TURNS &&
