@@ -83,7 +83,7 @@ static int collect_region(struct pf_source *source, unsigned id)
     return 0;
 }
 
-/* Is all of the job's memory still where it was? Who reads what isn't ends the job. */
+/* Is all of the job's memory still where it was? Else a sentence that names the region. */
 static int check_regions(struct pf_source *source)
 {
     struct pf_why *why = &source->session.why;

@@ -45,8 +45,9 @@ struct pf_tracker_attr {
      */
     void (*renewed)(void *ctx, unsigned region, struct pf_run run);
     /*
-     * A range is not there any more (unmapped, moved): who reads it ends the process. Told like
-     * replaced(), as soon as it is known; from then on collecting fails. May be NULL.
+     * A range is not there any more (unmapped, moved): it can be read by a guarded read
+     * only (core/guarded.h). Told like replaced(), as soon as it is known; from then on collecting
+     * fails. May be NULL.
      */
     void (*lost)(void *ctx, unsigned region, struct pf_run run);
     void *ctx;
