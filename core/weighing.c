@@ -145,7 +145,8 @@ static int watch(struct pf_source *source)
 
 int pf_source_weigh(struct pf_source *source, bool over)
 {
-    if (!source->encoder.open)
+    /* While the job stands and waits there is no time for it. */
+    if (!source->encoder.open || source->paused_ns > 0)
         return 0;
     if (!atomic_load(&source->encoder.undecided))
         return watch(source);
