@@ -70,7 +70,8 @@ void pf_nic_find(const struct pf_topology *topology, const char *const *names,
 {
     *place = (struct pf_nic_place){.node = PF_NODE_UNKNOWN};
     for (; *names && place->node == PF_NODE_UNKNOWN; names++) {
-        place->node = **names ? pf_topology_nic_node(topology, *names) : PF_NODE_UNKNOWN;
+        if (topology && **names)
+            place->node = pf_topology_nic_node(topology, *names);
         if (place->node != PF_NODE_UNKNOWN || !place->name[0])
             snprintf(place->name, sizeof place->name, "%s", *names);
     }

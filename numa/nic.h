@@ -20,7 +20,10 @@ struct pf_nic_place {
     int node;      /* or PF_NODE_UNKNOWN */
 };
 
-/* Look a NIC up by whichever of its names tells a node; empty ones are passed over. NULL ends. */
+/*
+ * Look a NIC up by whichever of its names tells a node; empty ones are passed over. NULL ends.
+ * Without a topology (NULL) no node is known.
+ */
 void pf_nic_find(const struct pf_topology *topology, const char *const *names,
                  struct pf_nic_place *place);
 

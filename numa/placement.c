@@ -136,6 +136,13 @@ static void choose_auto(const struct pf_topology *topology,
              POLLING_THREADS);
 }
 
+bool pf_placement_needs_topology(const char *mode, unsigned cpus, bool one_node)
+{
+    if (strcmp(mode, "none") == 0)
+        return false;
+    return strcmp(mode, "auto") != 0 || !one_node || cpus > POLLING_THREADS;
+}
+
 int pf_placement_choose(const struct pf_topology *topology,
                         const struct pf_placement_request *request, struct pf_placement *placement,
                         struct pf_why *why)

@@ -28,6 +28,13 @@ struct pf_placement_request {
 };
 
 /*
+ * Whether it takes a topology to choose on a machine of so many CPUs: not where nothing is pinned
+ * on any account. Loading one takes milliseconds, half a second under emulation, and the job's
+ * migration waits for it.
+ */
+bool pf_placement_needs_topology(const char *mode, unsigned cpus, bool one_node);
+
+/*
  * auto: the first of these that has at least two CPUs, since two engine threads poll at once: near
  * the NIC and off the job's cores; off the job's cores; near the NIC and off the job's CPUs; off
  * the job's CPUs; near the NIC. Staying away from the job comes before staying near the NIC: a
@@ -35,6 +42,7 @@ struct pf_placement_request {
  * has, or if only two CPUs are allowed.
  * NODE: the node's allowed CPUs, less the job's if any remain. -EINVAL no such node or bad mode,
  * -EPERM none of the node's CPUs is allowed.
+ * topology may be NULL, and request->nic then, if pf_placement_needs_topology() said so.
  */
 int pf_placement_choose(const struct pf_topology *topology,
                         const struct pf_placement_request *request, struct pf_placement *placement,

@@ -12,17 +12,18 @@ typedef int source_fn(hwloc_topology_t topology, const char *source);
 /*
  * hwloc finds PCI devices through sysfs by itself; its PCI plugin adds their names and leaks the
  * table of them (libpciaccess) each time. The graphics plugins open displays and drivers: nothing
- * that should happen inside somebody's job.
+ * that should happen inside somebody's job. The x86 component goes from CPU to CPU to ask each one
+ * itself, which takes as long as all the rest; sysfs knows what is asked for here.
  */
 static void leave_out_plugins(hwloc_topology_t hwloc)
 {
-    static const char *const plugins[] = {"pci", "gl", "opencl", "cuda", "nvml", "rsmi"};
+    static const char *const plugins[] = {"pci", "gl", "opencl", "cuda", "nvml", "rsmi", "x86"};
     for (size_t i = 0; i < sizeof plugins / sizeof plugins[0]; i++)
         hwloc_topology_set_components(hwloc, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, plugins[i]);
 }
 
 /* As the kernel says, which has no such file where it knows nothing of nodes. */
-static bool has_one_node(void)
+bool pf_topology_one_node(void)
 {
     char nodes[16] = "0\n";
     FILE *file = fopen("/sys/devices/system/node/online", "re");
@@ -41,7 +42,7 @@ static bool has_one_node(void)
  */
 static void keep_nics(hwloc_topology_t hwloc, bool this_machine)
 {
-    if (this_machine && has_one_node())
+    if (this_machine && pf_topology_one_node())
         hwloc_topology_set_type_filter(hwloc, HWLOC_OBJ_OS_DEVICE,
                                        HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
     else

@@ -32,6 +32,9 @@ int pf_topology_load_xml(struct pf_topology *topology, const char *path, struct 
 
 void pf_topology_unload(struct pf_topology *topology);
 
+/* Whether this machine has no more than one memory node; asks the kernel, loads nothing. */
+bool pf_topology_one_node(void);
+
 unsigned pf_topology_node_count(const struct pf_topology *topology);
 
 /* Online CPUs that the machine, or the container we are in, lets processes use. */

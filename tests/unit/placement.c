@@ -150,6 +150,30 @@ static void few_cpus(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(p.reason, "1 usable CPU "));
 }
 
+/* What is told to do without a topology is chosen without one, and as it would be with one. */
+static void no_topology(void)
+{
+    struct pf_placement with, without;
+    struct pf_placement_request request = {"auto", NULL, range(0, 1), range(0, 1)};
+    CU_ASSERT_TRUE(pf_placement_needs_topology("auto", 3, true));
+    CU_ASSERT_TRUE(pf_placement_needs_topology("auto", 2, false));
+    CU_ASSERT_TRUE(pf_placement_needs_topology("0", 2, true));
+    CU_ASSERT_FALSE(pf_placement_needs_topology("auto", 2, true));
+    CU_ASSERT_FALSE(pf_placement_needs_topology("none", 64, false));
+    for (unsigned i = 0; i < 2; i++, request.mode = "none") {
+        with = choose(TWO_NODES, request.mode, NULL, request.allowed, request.job);
+        CU_ASSERT_EQUAL(pf_placement_choose(NULL, &request, &without, NULL), 0);
+        CU_ASSERT_FALSE(without.pin);
+        CU_ASSERT_EQUAL(without.node, PF_NODE_UNKNOWN);
+        CU_ASSERT_STRING_EQUAL(without.reason, with.reason);
+    }
+    static const char *const names[] = {"", "eth1", "br0", NULL};
+    struct pf_nic_place place;
+    pf_nic_find(NULL, names, &place);
+    CU_ASSERT_EQUAL(place.node, PF_NODE_UNKNOWN);
+    CU_ASSERT_STRING_EQUAL(place.name, "eth1");
+}
+
 static void asked_node(void)
 {
     struct pf_placement p = choose(TWO_NODES, "0", "eth1", range(0, 15), range(0, 3));
@@ -374,6 +398,7 @@ int main(int argc, char **argv)
         {"siblings", siblings},
         {"unpinned job", unpinned_job},
         {"few CPUs", few_cpus},
+        {"no topology", no_topology},
         {"asked node", asked_node},
         {"bad nodes", bad_nodes},
         {"names of a NIC", names_of_a_nic},
