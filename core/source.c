@@ -230,10 +230,10 @@ static int tell_verdict(struct pf_source *source)
 
 static void say_goodbye(struct pf_source *source)
 {
+    pf_count_set(&source->job->counters.total_us, since_us(source->began_ns));
     /* The destination is complete: what goes wrong from here on harms nobody. */
     if (tell_verdict(source) == 0)
         pf_session_linger(&source->session);
-    pf_count_set(&source->job->counters.total_us, since_us(source->began_ns));
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
