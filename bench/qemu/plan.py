@@ -59,6 +59,11 @@ INSIDE = [
     Way(ferry, "verbs", "throughput", "verbs", "rdma", options=PRECOPY),
     Way(virtual, "rdma, all pinned", "throughput", "rdma", "rdma",
         capabilities={"rdma-pin-all": True}),
+    Way(ferry, "verbs, 2 rails", "throughput", "verbs", "rdma", options=PRECOPY, rails=2),
+    Way(virtual, "tcp, running", "downtime"),
+    Way(ferry, "tcp, hybrid", "downtime", options=HYBRID),
+    Way(virtual, "rdma, running", "downtime", "rdma", "rdma"),
+    Way(ferry, "verbs, hybrid", "downtime", "verbs", "rdma", options=HYBRID),
 ]
 
 
@@ -96,4 +101,10 @@ INSIDE_AIMS = [
         "pageferry verbs", ("QEMU rdma", "QEMU rdma, all pinned"), 1.5),
     Aim("over RDMA: QEMU's CPU seconds per GB ÷ ours", "rdma", "throughput", "cpu_s_per_GB", "min",
         "pageferry verbs", ("QEMU rdma", "QEMU rdma, all pinned"), 2.0),
+    Aim("over RDMA, two rails: throughput ÷ QEMU's, the better", "rdma", "throughput", "GBps", "max",
+        "pageferry verbs, 2 rails", ("QEMU rdma", "QEMU rdma, all pinned"), 1.5),
+    Aim("over tcp: QEMU's downtime ÷ the hybrid's", "tcp", "downtime", "downtime_ms", "min",
+        "pageferry tcp, hybrid", ("QEMU tcp, running",), 2.0),
+    Aim("over RDMA: QEMU's downtime ÷ the hybrid's", "rdma", "downtime", "downtime_ms", "min",
+        "pageferry verbs, hybrid", ("QEMU rdma, running",), 2.0),
 ]
