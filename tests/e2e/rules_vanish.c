@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -88,8 +89,10 @@ static void *meddle(void *arg)
     const struct change *change = scene->change;
     struct ferry_status status = {.round = 0};
     while (!has_failed(scene) &&
-           (status.round == 0 || status.normal_pages + status.zero_pages < change->after))
+           (status.round == 0 || status.normal_pages + status.zero_pages < change->after)) {
+        usleep(100);
         ferry_job_status(scene->side->job, &status);
+    }
     if (change->filling)
         write_again(scene);
     rig_say(scene->side, "changed %d", change->make(scene->field, scene->bytes, scene->file));
@@ -197,10 +200,10 @@ static void run_change(const struct change *change)
 /* Looking for zeros takes a few milliseconds only: the range goes while that is being done. */
 static void what_is_unmapped_ends_the_migration(void)
 {
-    for (size_t after = 512; after < 4096; after += 512) {
+    for (size_t after = 512; after <= PAGES; after += 512) {
         const struct change changes[] = {
-            {unmap, false, 0, 8 * PAGES, after, {SLOWLY, NULL}, "while its memory was being sent"},
-            {move, false, 0, 8 * PAGES, after, {SLOWLY, NULL}, "while its memory was being sent"},
+            {unmap, false, 0, 4 * PAGES, after, {SLOWLY, NULL}, "while its memory was being sent"},
+            {move, false, 0, 4 * PAGES, after, {SLOWLY, NULL}, "while its memory was being sent"},
         };
         run_change(&changes[after / 512 % 2]);
     }
@@ -285,7 +288,7 @@ static int punching_job(struct rig_side *side)
 
 static void what_is_punched_and_told_arrives(void)
 {
-    static const char *const pins[] = {"auto", "all", "stage"};
+    static const char *const pins[] = {"auto", "stage"};
     for (size_t i = 0; i < sizeof pins / sizeof pins[0] && !pulls(); i++) {
         const char *const options[] = {"mode", "precopy", "pin", pins[i], NULL};
         struct rig_run run;
@@ -299,7 +302,8 @@ static void what_is_punched_and_told_arrives(void)
 struct pinned {
     struct rig_side *side;
     char *pages;
-    unsigned rounds;
+    unsigned long kib; /* when the page was given back */
+    atomic_bool given_back;
 };
 
 static unsigned long pinned_kib(void)
@@ -315,21 +319,28 @@ static unsigned long pinned_kib(void)
     return kib;
 }
 
-/* A page is given back after the first round; the second still has a lot to send. */
-__attribute__((no_sanitize_thread)) static int give_back(void *ctx, enum ferry_event event,
-                                                         char *reason, size_t size)
+/* A page is given back after the first round. */
+static int give_back(void *ctx, enum ferry_event event, char *reason, size_t size)
 {
     struct pinned *pinned = ctx;
     (void)reason;
     (void)size;
-    if (event != FERRY_EVENT_ROUND || ++pinned->rounds > 2)
+    if (event != FERRY_EVENT_ROUND || atomic_load(&pinned->given_back))
         return 0;
-    rig_say(pinned->side, "pinned%u %lu", pinned->rounds, pinned_kib());
-    if (pinned->rounds > 1)
-        return 0;
-    for (size_t page = 1; page < BOARD; page++)
-        *(volatile char *)(pinned->pages + page * RIG_PAGE) = 'b';
-    return madvise(pinned->pages, RIG_PAGE, MADV_DONTNEED);
+    pinned->kib = pinned_kib();
+    int error = madvise(pinned->pages, RIG_PAGE, MADV_DONTNEED);
+    atomic_store(&pinned->given_back, true);
+    return error;
+}
+
+/* Not before the registration of that page and its neighbours is gone, if there was one. */
+static void await_unpinned(struct pinned *pinned)
+{
+    while (!atomic_load(&pinned->given_back))
+        usleep(1000);
+    while (pinned->kib > 0 && pinned_kib() + BOARD * RIG_PAGE / 1024 > pinned->kib)
+        usleep(1000);
+    rig_say(pinned->side, "pinned %lu", pinned->kib);
 }
 
 static int giving_job(struct rig_side *side)
@@ -340,28 +351,28 @@ static int giving_job(struct rig_side *side)
     if (!pinned.pages || ferry_job_notify(side->job, give_back, &pinned) < 0)
         return 96;
     if (rig_start(side) == FERRY_ARRIVED) {
-        rig_say(side, "answer %d", pinned.pages[0] == 0 && pinned.pages[RIG_PAGE] == 'b');
+        rig_say(side, "answer %d", pinned.pages[0] == 0 && pinned.pages[RIG_PAGE] == 'a');
         return rig_close(side);
     }
     memset(pinned.pages, 'a', BOARD * RIG_PAGE);
-    return rig_move(side, side->uri) == FERRY_MOVED ? rig_close(side) : 95;
+    if (ferry_job_migrate(side->job, side->uri) < 0)
+        return 95;
+    await_unpinned(&pinned);
+    while (ferry_job_safepoint(side->job) != FERRY_MOVED)
+        usleep(500);
+    return rig_close(side);
 }
 
-/* Where registering pins: the page would never come back to the system, or the pool, otherwise. */
+/* Where registering pins: else the page would not come back to the system, or the pool, in time. */
 static void what_is_given_back_is_unpinned(void)
 {
-    static const char *const options[] = {"mode", "precopy",    "bandwidth", "16M", "downtime",
-                                          "1",    "max-rounds", "3",         NULL};
+    static const char *const options[] = {"mode", "precopy", NULL};
     struct rig_run run;
     if (pulls())
         return;
     rig_run(&run, &(struct rig_setup){.body = giving_job, .source_options = options});
     rig_assert_moved(&run, 1);
-    uint64_t before = rig_number(&run.source, "pinned1");
-    uint64_t after = rig_number(&run.source, "pinned2");
-    CU_ASSERT(before != UINT64_MAX && after != UINT64_MAX);
-    CU_ASSERT(before == 0 || after + BOARD * RIG_PAGE / 1024 <= before);
-    if (before == 0)
+    if (rig_number(&run.source, "pinned") == 0)
         printf("not shown: nothing is pinned here ... ");
 }
 
