@@ -173,8 +173,9 @@ static void handle_with_info(int signal, siginfo_t *info, void *context)
     foreign.calls++;
     if (!foreign.heals)
         siglongjmp(foreign.back, 1);
-    mmap(foreign.memory, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-         0);
+    if (mmap(foreign.memory, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+             -1, 0) == MAP_FAILED)
+        _exit(WRONG + 8);
 }
 
 static void handle_by(struct sigaction action, bool deferred)
