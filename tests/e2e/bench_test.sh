@@ -127,7 +127,8 @@ precopy() {
     pf 0 bench precopy --transport tcp --quick --size 4 --json
     described spin
     numbers raw_GBps first_GBps ratio total_ms total_ratio source_cpu_s_per_GB \
-        destination_cpu_s_per_GB
+        destination_cpu_s_per_GB prealloc_first_GBps prealloc_ratio prealloc_total_ms \
+        prealloc_total_ratio prealloc_source_cpu_s_per_GB prealloc_destination_cpu_s_per_GB
 }
 
 downtime() {
