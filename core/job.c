@@ -338,8 +338,9 @@ int pf_job_migrate(struct ferry_job *job, const char *uri, const struct pf_optio
                    unsigned count, struct pf_why *why)
 {
     struct pf_uri_list parsed;
-    int error =
-        uri ? pf_uri_list_parse(uri, &parsed, why) : pf_why(why, -EINVAL, "no address given");
+    if (!uri)
+        return pf_why(why, -EINVAL, "no address given");
+    int error = pf_uri_list_parse(uri, &parsed, why);
     if (error)
         return error;
     pthread_mutex_lock(&job->lock);

@@ -18,15 +18,13 @@ struct args {
 static void take_argument(struct args *args, const char *text, struct argp_state *state)
 {
     struct pf_why why = {""};
-    if (!args->name) {
+    args->arguments += args->name != NULL;
+    if (!args->name)
         args->name = text;
-        return;
-    }
-    if (!args->command->take)
+    else if (!args->command->take)
         argp_error(state, "\"%s\" is one argument too many: one job at a time", text);
-    if (args->command->take(args->request, text, &why))
+    else if (args->command->take(args->request, text, &why))
         argp_error(state, "%s", why.text);
-    args->arguments++;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
