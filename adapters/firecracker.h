@@ -7,7 +7,7 @@
 #ifndef PF_ADAPTERS_FIRECRACKER_H
 #define PF_ADAPTERS_FIRECRACKER_H
 
-#include "core/clients.h"
+#include "core/clients/clients.h"
 
 /* The one region that a memory file is. */
 #define PF_FIRECRACKER_REGION "memory"

@@ -6,7 +6,7 @@
 #include "bench/bench.h"
 #include "bench/rate.h"
 #include "bench/samples.h"
-#include "core/squeeze_pool.h"
+#include "core/encode/squeeze_pool.h"
 
 #include <errno.h>
 #include <math.h>

@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "bench/bench.h"
 #include "bench/samples.h"
-#include "core/thp.h"
-#include "core/tracker.h"
+#include "core/memory/thp.h"
+#include "core/track/tracker.h"
 
 #include <errno.h>
 #include <stdio.h>

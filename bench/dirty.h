@@ -4,8 +4,8 @@
 #ifndef PF_BENCH_DIRTY_H
 #define PF_BENCH_DIRTY_H
 
-#include "core/pagemap.h"
-#include "core/uffd.h"
+#include "core/memory/pagemap.h"
+#include "core/memory/uffd.h"
 
 struct pf_bare_scan {
     struct pf_uffd uffd;

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "bench/link_post.h"
 #include "core/backends.h"
-#include "core/locked.h"
+#include "core/memory/locked.h"
 #include "numa/topology.h"
 #include "pageferry.h"
 #include "transport/uri.h"

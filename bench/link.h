@@ -13,7 +13,7 @@
 
 #include "bench/peer.h"
 #include "bench/samples.h"
-#include "core/idle.h"
+#include "core/session/idle.h"
 #include "transport/transport.h"
 
 enum {

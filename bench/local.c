@@ -2,9 +2,9 @@
 #include "bench/local.h"
 
 #include "bench/touch.h"
-#include "core/idle.h"
-#include "core/locked.h"
-#include "core/uffd.h"
+#include "core/memory/locked.h"
+#include "core/memory/uffd.h"
+#include "core/session/idle.h"
 #include "numa/topology.h"
 
 #include <errno.h>

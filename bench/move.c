@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "bench/touch.h"
-#include "core/job.h"
+#include "core/job/job.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #define PF_BENCH_PEER_H
 
 #include "bench/bench.h"
-#include "core/round_log.h"
+#include "core/job/round_log.h"
 #include "pageferry.h"
 
 #include <stdint.h>

@@ -7,9 +7,9 @@
 #include "bench/bench.h"
 #include "bench/samples.h"
 #include "bench/touch.h"
-#include "core/arrival.h"
-#include "core/backing.h"
-#include "core/locked.h"
+#include "core/arrival/arrival.h"
+#include "core/memory/backing.h"
+#include "core/memory/locked.h"
 #include "numa/topology.h"
 
 #include <errno.h>

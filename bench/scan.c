@@ -6,7 +6,7 @@
 #include "bench/bench.h"
 #include "bench/rate.h"
 #include "bench/samples.h"
-#include "core/zero.h"
+#include "core/memory/zero.h"
 
 #include <errno.h>
 #include <stdio.h>

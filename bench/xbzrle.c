@@ -3,7 +3,7 @@
  * `pageferry bench xbzrle`: how fast pages become differences and back, by how many of their words
  * have changed, beside memcpy() of the same pages.
  */
-#include "core/xbzrle.h"
+#include "core/encode/xbzrle.h"
 
 #include "bench/bench.h"
 #include "bench/rate.h"

@@ -7,7 +7,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* One list gives the fields and their keys in JSON; core/progress.c says which are told the source.
+/* One list gives the fields and their keys in JSON; core/session/progress.c says which are told the
+ * source.
  */
 #define PF_COUNTERS(X)                                                                             \
     X(total_bytes)                                                                                 \

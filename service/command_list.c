@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/clock.h"
-#include "core/job_socket.h"
+#include "core/job/job_socket.h"
 #include "core/runtime_dir.h"
 #include "service/ask.h"
 #include "service/command.h"

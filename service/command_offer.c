@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "adapters/firecracker.h"
-#include "core/job.h"
+#include "core/job/job.h"
 #include "service/command.h"
 #include "service/human.h"
 #include "service/launch.h"

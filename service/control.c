@@ -2,7 +2,7 @@
 #include "service/control.h"
 
 #include "base/clock.h"
-#include "core/job_socket.h"
+#include "core/job/job_socket.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "service/launch.h"
 
-#include "core/job_socket.h"
+#include "core/job/job_socket.h"
 #include "core/runtime_dir.h"
 #include "service/command.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "core/pagemap.h"
+#include "core/memory/pagemap.h"
 #include "service/human.h"
 #include "service/probe.h"
 

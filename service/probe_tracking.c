@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How pre-copy can find the pages that a job writes. */
-#include "core/tracker.h"
+#include "core/track/tracker.h"
 #include "service/probe.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "core/backing.h"
-#include "core/uffd.h"
+#include "core/memory/backing.h"
+#include "core/memory/uffd.h"
 #include "service/probe.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 #include "service/receive_client.h"
 
 #include "adapters/firecracker.h"
-#include "core/job.h"
+#include "core/job/job.h"
 #include "service/command.h"
 #include "service/human.h"
 

@@ -3,7 +3,7 @@
 #ifndef PF_SERVICE_RECEIVE_CLIENT_H
 #define PF_SERVICE_RECEIVE_CLIENT_H
 
-#include "core/clients.h"
+#include "core/clients/clients.h"
 #include "service/launch.h"
 
 /* The kind of that name, or NULL. */

@@ -4,7 +4,7 @@
  * source's part is the engine's own, its peer is the test, and both are in this process: so it can
  * have even the right key, which the engine tells nobody unless the pages are to be read.
  */
-#include "core/source_keys.h"
+#include "core/send/source_keys.h"
 #include "tests/contract/rig.h"
 
 #include <stdlib.h>

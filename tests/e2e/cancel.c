@@ -5,10 +5,10 @@
  * the middle of stages, in the pause. The job goes on, nobody watches its memory; nothing is left
  * at the destination; and the same job leaves at the next try.
  */
-#include "core/job.h"
-#include "core/pagemap.h"
-#include "core/session.h"
-#include "core/squeeze.h"
+#include "core/encode/squeeze.h"
+#include "core/job/job.h"
+#include "core/memory/pagemap.h"
+#include "core/session/session.h"
 #include "tests/e2e/rules.h"
 #include "transport/fault/fault.h"
 

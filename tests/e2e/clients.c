@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* e2e_clients [URI [TESTNAME]]: other processes whose faults a job serves while it arrives. */
-#include "core/uffd.h"
+#include "core/memory/uffd.h"
 #include "tests/e2e/clients_stand.h"
 
 int main(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A client whose memory is the job's; and what a client sees when we die. */
-#include "core/clients.h"
-#include "core/job.h"
+#include "core/clients/clients.h"
+#include "core/job/job.h"
 #include "tests/e2e/clients_stand.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
  * engine: fake_job NAME BEHAVIOUR. Prints "ready", then each request as it comes. Ends when its
  * standard input does, so that a test that dies leaves nothing behind.
  */
-#include "core/job_socket.h"
+#include "core/job/job_socket.h"
 
 #include <errno.h>
 #include <poll.h>

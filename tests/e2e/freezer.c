@@ -5,8 +5,8 @@
  * an end, and the child is thawed for good.
  */
 #include "base/clock.h"
-#include "core/cgroup.h"
-#include "core/job.h"
+#include "core/job/job.h"
+#include "core/throttle/cgroup.h"
 #include "tests/e2e/rig.h"
 
 #include <errno.h>

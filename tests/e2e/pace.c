@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* e2e_pace URI [TESTNAME]: jobs that leave over a link that is limited, or too slow for them. */
 #include "base/clock.h"
-#include "core/cgroup.h"
-#include "core/job.h"
+#include "core/job/job.h"
+#include "core/throttle/cgroup.h"
 #include "tests/e2e/rig.h"
 
 #include <unistd.h>

@@ -5,7 +5,7 @@
  * the job stays where it is; afterwards it goes on at the destination with all of its memory as
  * long as control, requests and one rail are left.
  */
-#include "core/job.h"
+#include "core/job/job.h"
 #include "tests/e2e/rules.h"
 #include "tests/huge.h"
 

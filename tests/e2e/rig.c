@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "core/backends.h"
-#include "core/job.h"
+#include "core/job/job.h"
 
 #include <fcntl.h>
 #include <poll.h>

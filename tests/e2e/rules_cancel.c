@@ -3,7 +3,7 @@
  * Migrations that are given up before the switch, by the notifier that is told of a round: the job
  * goes on where it is, its memory as it was; the destination is empty again and takes another.
  */
-#include "core/uffd.h"
+#include "core/memory/uffd.h"
 #include "tests/e2e/rules.h"
 
 #include <string.h>

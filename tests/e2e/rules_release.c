@@ -6,7 +6,7 @@
  */
 #include "tests/e2e/rules.h"
 
-#include "core/region.h"
+#include "core/memory/region.h"
 
 #include <stdlib.h>
 #include <unistd.h>

@@ -3,7 +3,7 @@
  * Rounds that would not end by themselves, since the job writes all its memory again and again: the
  * program steers them, and ends them, from the notifier that is told of each.
  */
-#include "core/job.h"
+#include "core/job/job.h"
 #include "tests/e2e/rules.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
  * it, moves it, takes its rights away, cuts off its file. The migration ends with a sentence that
  * names the region, and the job goes on with all it has left itself.
  */
-#include "core/uffd.h"
+#include "core/memory/uffd.h"
 #include "tests/e2e/rules.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* e2e_shorter URI [TESTNAME]: migrations whose pages are made shorter on their way. */
-#include "core/job.h"
-#include "core/squeeze.h"
+#include "core/encode/squeeze.h"
+#include "core/job/job.h"
 #include "tests/e2e/rig.h"
 
 #include <stdlib.h>

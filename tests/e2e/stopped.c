@@ -5,7 +5,7 @@
  * one-sided operations are carried out by the other side's CPU.
  */
 #include "core/backends.h"
-#include "core/rail.h"
+#include "core/session/rail.h"
 #include "tests/e2e/grid.h"
 
 #include <signal.h>

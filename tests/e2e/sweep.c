@@ -8,9 +8,9 @@
  * MODE is postcopy if it isn't given; "encoded" is pre-copy whose pages are made shorter. Under a
  * sanitizer only every so manieth operation is taken, others by each way of failing.
  */
-#include "core/job.h"
-#include "core/squeeze.h"
-#include "core/uffd.h"
+#include "core/encode/squeeze.h"
+#include "core/job/job.h"
+#include "core/memory/uffd.h"
 #include "tests/e2e/rules.h"
 
 #include <stdlib.h>

@@ -4,8 +4,8 @@
  * encoded pages that are not what they say, writes where there is no window, messages out of turn.
  * One clear line, nothing beside the region is touched, and it waits for another.
  */
-#include "core/encoding.h"
-#include "core/squeeze.h"
+#include "core/encode/encoding.h"
+#include "core/encode/squeeze.h"
 #include "tests/fuzz/attack.h"
 
 #include <stdlib.h>

@@ -4,8 +4,8 @@
  * speaks out of turn, while rounds run: one clear line, nobody watches its memory any more, and the
  * job goes on to the right answer.
  */
-#include "core/job.h"
-#include "core/uffd.h"
+#include "core/job/job.h"
+#include "core/memory/uffd.h"
 #include "tests/fuzz/peer.h"
 
 #include <unistd.h>

@@ -2,7 +2,7 @@
 #include "tests/fuzz/peer.h"
 
 #include "base/clock.h"
-#include "core/job.h"
+#include "core/job/job.h"
 
 #include <errno.h>
 #include <stdlib.h>

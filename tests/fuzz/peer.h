@@ -7,8 +7,8 @@
 #ifndef PF_TESTS_FUZZ_PEER_H
 #define PF_TESTS_FUZZ_PEER_H
 
-#include "core/region.h"
-#include "core/session.h"
+#include "core/memory/region.h"
+#include "core/session/session.h"
 #include "tests/e2e/grid.h"
 
 enum { PEER_PAGES = 16, PEER_STEPS = 4, PEER_MOVE_AT = 2, PEER_SLOTS = 4, PEER_STAGES = 2 };

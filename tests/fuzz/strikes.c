@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/fuzz/strikes.h"
 
-#include "core/encoding.h"
+#include "core/encode/encoding.h"
 
 /* ---- at any time ----------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * A job's control socket: `set`, `switch` and the records of rounds. What a session would do to the
  * job is done by hand here, so that each moment of a migration can be had.
  */
-#include "core/job.h"
+#include "core/job/job.h"
 #include "service/ask.h"
 #include "service/control.h"
 #include "tests/suite.h"

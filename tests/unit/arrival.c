@@ -3,11 +3,11 @@
  * Placing pages, and the gate between the placers and the reading of events. A pair of sessions
  * over inproc gives the fault thread a lane to poll; nobody answers there.
  */
-#include "core/arrival.h"
+#include "core/arrival/arrival.h"
 
+#include "core/arrival/faults.h"
 #include "core/backends.h"
-#include "core/faults.h"
-#include "core/thp.h"
+#include "core/memory/thp.h"
 #include "tests/suite.h"
 
 #include <errno.h>

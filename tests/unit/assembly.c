@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* assembly.h: parts in and out of sequence, zeros before, between and behind data. */
-#include "core/assembly.h"
+#include "core/arrival/assembly.h"
 
 #include "tests/suite.h"
 

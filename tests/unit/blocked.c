@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How long threads were blocked: who waits for what, who ends it, and what is told of it. */
-#include "core/blocked_report.h"
+#include "core/arrival/blocked_report.h"
 
 #include "base/clock.h"
 #include "tests/suite.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The control channel over inproc, both ends in this thread. */
-#include "core/channel.h"
+#include "core/session/channel.h"
 
 #include "core/backends.h"
 #include "tests/suite.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A client's message: what it may say, and the sentence that each mistake gets. */
-#include "core/client_message.h"
+#include "core/clients/client_message.h"
 
-#include "core/client.h"
+#include "core/clients/client.h"
 #include "tests/suite.h"
 
 #include <errno.h>

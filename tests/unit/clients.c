@@ -3,12 +3,12 @@
  * What clients may send, and what they may not: each mistake gets its sentence, and a good client
  * beside it is served as if nothing had been.
  */
-#include "core/clients.h"
+#include "core/clients/clients.h"
 
 #include "adapters/firecracker.h"
 #include "base/log.h"
-#include "core/client.h"
-#include "core/job.h"
+#include "core/clients/client.h"
+#include "core/job/job.h"
 #include "tests/suite.h"
 
 #include <errno.h>

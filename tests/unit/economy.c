@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What --fewer-bytes auto makes of a link, a CPU and a job. */
-#include "core/economy.h"
+#include "core/encode/economy.h"
 
-#include "core/squeeze.h"
+#include "core/encode/squeeze.h"
 #include "tests/suite.h"
 
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 /* Small parts of the engine: state, idling, memory locks. */
 #include "base/clock.h"
 #include "core/backends.h"
-#include "core/idle.h"
-#include "core/memory_locks.h"
-#include "core/state.h"
+#include "core/job/state.h"
+#include "core/memory/memory_locks.h"
+#include "core/session/idle.h"
 #include "pageferry.h"
 #include "tests/suite.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Pull mode's tables: what the source registers (source_keys.h), what the destination makes of it
  * (fetch.h). */
-#include "core/fetch.h"
-#include "core/source_keys.h"
+#include "core/arrival/fetch.h"
+#include "core/send/source_keys.h"
 
 #include "core/backends.h"
 #include "tests/suite.h"

@@ -3,7 +3,7 @@
  * Guarded reads, and that all other faults end where they would have ended without: each in a
  * child, with a handler of its own or none.
  */
-#include "core/guarded.h"
+#include "core/memory/guarded.h"
 
 #include "tests/suite.h"
 

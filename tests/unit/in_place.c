@@ -4,8 +4,8 @@
  * through the region's second mapping. A session over inproc gives the fault thread a lane to poll;
  * nobody answers there.
  */
-#include "core/faults.h"
-#include "core/landing.h"
+#include "core/arrival/faults.h"
+#include "core/arrival/landing.h"
 #include "tests/huge.h"
 #include "tests/suite.h"
 

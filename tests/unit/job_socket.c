@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "core/job_socket.h"
+#include "core/job/job_socket.h"
 
 #include "core/runtime_dir.h"
 #include "tests/suite.h"

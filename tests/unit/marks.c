@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a program says of its own writes: ferry_job_dirty(), ferry_job_send_late(). */
-#include "core/job.h"
+#include "core/job/job.h"
 #include "tests/suite.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* pace.h: estimates and decisions from made-up rounds. */
-#include "core/pace.h"
+#include "core/source/pace.h"
 
 #include "core/options.h"
 #include "tests/suite.h"

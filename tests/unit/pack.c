@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Encoded pages from a job's memory into a stage and from there into a destination's region. */
-#include "core/pack.h"
+#include "core/encode/pack.h"
 
-#include "core/guarded.h"
-#include "core/unpack.h"
+#include "core/arrival/unpack.h"
+#include "core/memory/guarded.h"
 #include "tests/suite.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "core/pageset.h"
+#include "core/memory/pageset.h"
 
 #include "tests/suite.h"
 

@@ -2,8 +2,8 @@
 /* Placement on machines that are not there: two nodes of four cores with two threads each. */
 #include "numa/placement.h"
 
-#include "core/locked.h"
-#include "core/stripes.h"
+#include "core/memory/locked.h"
+#include "core/send/stripes.h"
 #include "numa/nic.h"
 #include "numa/pages.h"
 #include "tests/suite.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Memory that is made before it's written to: which, when it is kept, and when it goes again. */
-#include "core/populator.h"
+#include "core/arrival/populator.h"
 
-#include "core/populated.h"
-#include "core/thp.h"
+#include "core/memory/populated.h"
+#include "core/memory/thp.h"
 #include "tests/suite.h"
 
 #include <sched.h>

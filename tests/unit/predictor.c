@@ -3,7 +3,7 @@
  * The predictor against readers that are played here: a page that a reader finds missing is a
  * request, and what was guessed by then is not missing. Requests are counted, nothing is timed.
  */
-#include "core/predictor.h"
+#include "core/send/predictor.h"
 
 #include "tests/suite.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* wire.h and protocol.h: what is packed is unpacked the same, and nothing else is. */
-#include "core/protocol.h"
+#include "core/session/protocol.h"
 
 #include "tests/suite.h"
 

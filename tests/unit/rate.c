@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* rate.h, by a clock that the tests make up. */
-#include "core/rate.h"
+#include "core/session/rate.h"
 
 #include "tests/suite.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "core/region.h"
+#include "core/memory/region.h"
 
-#include "core/backing.h"
+#include "core/memory/backing.h"
 #include "pageferry.h"
 #include "tests/huge.h"
 #include "tests/suite.h"

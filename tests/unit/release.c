@@ -3,7 +3,7 @@
  * release.h and readers.h: when memory is given up, and that nothing else is. An inproc device is
  * told that it needs pinning, so that chunks are registered one by one.
  */
-#include "core/release.h"
+#include "core/source/release.h"
 
 #include "core/backends.h"
 #include "tests/suite.h"

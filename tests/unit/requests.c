@@ -4,9 +4,9 @@
  * sees what is asked, in which order, and answers as it likes. The fault thread runs in the last
  * test.
  */
-#include "core/faults.h"
+#include "core/arrival/faults.h"
 
-#include "core/protocol.h"
+#include "core/session/protocol.h"
 #include "tests/suite.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
  * that is told how long its messages may be. Host pages of 64 KiB, which no mapping here has: the
  * responder does not look.
  */
-#include "core/responder.h"
+#include "core/send/responder.h"
 
 #include "tests/suite.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The job's thread and the throttle: a job that owes hours of sleep is back at once when wanted. */
 #include "base/clock.h"
-#include "core/job.h"
+#include "core/job/job.h"
 #include "tests/suite.h"
 
 #include <sched.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* populated.h and source_memory.h, with an inproc device that is told that it needs pinning. */
-#include "core/source_memory.h"
+#include "core/send/source_memory.h"
 
 #include "core/backends.h"
-#include "core/populated.h"
+#include "core/memory/populated.h"
 #include "tests/suite.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Compression by each library that is built in, and the pool of threads that does it. */
-#include "core/squeeze.h"
+#include "core/encode/squeeze.h"
 
-#include "core/squeeze_pool.h"
+#include "core/encode/squeeze_pool.h"
 #include "tests/suite.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Whose which part of a region is. Nodes are plain numbers here: any machine will do. */
-#include "core/stripes.h"
+#include "core/send/stripes.h"
 
 #include "tests/suite.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* supply.h: in which order the movers of several rails take a job's pages. */
-#include "core/supply.h"
+#include "core/send/supply.h"
 
 #include "tests/suite.h"
 

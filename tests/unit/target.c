@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How addresses lead to pages, and how targets come and go while the fault thread runs. */
-#include "core/targets.h"
+#include "core/arrival/targets.h"
 
 #include "tests/suite.h"
 

@@ -4,10 +4,10 @@
  * where these are (in the VM; the freezer wherever cgroup v2 can be written), and is left out
  * elsewhere.
  */
-#include "core/throttle.h"
+#include "core/throttle/throttle.h"
 
-#include "core/cgroup.h"
-#include "core/job.h"
+#include "core/job/job.h"
+#include "core/throttle/cgroup.h"
 #include "tests/suite.h"
 
 #include <errno.h>

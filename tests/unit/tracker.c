@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What every tracker has to keep: writes, huge pages, forks, and leaving no trace. */
-#include "core/thp.h"
+#include "core/memory/thp.h"
 #include "tests/huge.h"
 #include "tests/unit/tracker_rig.h"
 

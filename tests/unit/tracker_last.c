@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The last look: what was written since the last collect, by whichever way it is known. */
-#include "core/thp.h"
+#include "core/memory/thp.h"
 #include "tests/unit/tracker_rig.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
 #ifndef PF_TESTS_TRACKER_RIG_H
 #define PF_TESTS_TRACKER_RIG_H
 
-#include "core/tracker_ops.h"
+#include "core/track/tracker_ops.h"
 #include "tests/suite.h"
 
 #include <stdlib.h>

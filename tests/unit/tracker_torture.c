@@ -5,7 +5,7 @@
  * dirty is collected a last time, and shadow and memory have to be the same, byte for byte.
  * Arguments: how many times (200); a tracker that has to work here.
  */
-#include "core/tracker_ops.h"
+#include "core/track/tracker_ops.h"
 
 #include "tests/huge.h"
 #include "tests/suite.h"

@@ -3,7 +3,7 @@
  * Writes that no tracker sees: what ferry_job_dirty() and FERRY_SEND_LATE are for. That they are
  * missed without a mark is asserted, too.
  */
-#include "core/backing.h"
+#include "core/memory/backing.h"
 #include "tests/unit/tracker_rig.h"
 
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * The destination's trays: what is written into them here stands for the source's write. The fault
  * thread does not run; the test is in its place.
  */
-#include "core/trays.h"
+#include "core/arrival/trays.h"
 
 #include "tests/suite.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "core/uffd.h"
+#include "core/memory/uffd.h"
 
 #include "tests/suite.h"
 

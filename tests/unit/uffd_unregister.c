@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* uffd.h: what a thread meets that faults while the range is taken back. */
-#include "core/uffd.h"
+#include "core/memory/uffd.h"
 
 #include "base/clock.h"
-#include "core/region.h"
+#include "core/memory/region.h"
 #include "tests/suite.h"
 
 #include <pthread.h>

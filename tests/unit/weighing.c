@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* --fewer-bytes auto: when it is decided what to do with pages. */
-#include "core/weighing.h"
+#include "core/source/weighing.h"
 
 #include "base/clock.h"
-#include "core/source.h"
+#include "core/source/source.h"
 #include "tests/suite.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Windows that a destination offers: what can't be is refused, and none is taken for another. */
-#include "core/window.h"
+#include "core/send/window.h"
 
 #include "tests/suite.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Differences of pages, and the cache that they are differences from. */
-#include "core/xbzrle.h"
+#include "core/encode/xbzrle.h"
 
-#include "core/xbzrle_cache.h"
+#include "core/encode/xbzrle_cache.h"
 #include "tests/suite.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Every way of looking for zeros that this CPU has, against a loop over bytes. */
-#include "core/zero.h"
+#include "core/memory/zero.h"
 
 #include "tests/suite.h"
 
