@@ -18,6 +18,7 @@ start() {
     "$@" >"$work/$name.out" 2>"$work/$name.err" </dev/null &
     pids[$name]=$!
 }
+unset pids # by name here
 declare -A pids
 
 # await NAME TEXT: until it has said so.
