@@ -8,18 +8,26 @@
 #include <sys/stat.h>
 #include <time.h>
 
+enum { PATIENCE = 64 };
+
 int pf_tracker_protect(struct pf_tracker *tracker, unsigned region, struct pf_run run)
 {
     const struct timespec turn = {.tv_nsec = 20000};
     const struct pf_region *to = tracker->list[region].region;
     int error;
     while ((error = pf_uffd_protect(&tracker->uffd, pf_region_page(to, run.first),
-                                    run.pages << to->page_shift, true)) == -EAGAIN) {
+                                    run.pages << to->page_shift, true)) == -EAGAIN &&
+           tracker->patience > 0) {
         /* A thread of the job waits for its event to be read, and then for a core to go on. */
+        tracker->patience--;
         pf_tracker_serve(tracker);
         nanosleep(&turn, NULL);
     }
-    return error;
+    if (error != -EAGAIN)
+        return error;
+    /* It gives back so much that there is always an event: these pages are dirty the next time. */
+    pf_pageset_add_run(&tracker->list[region].written, run);
+    return 0;
 }
 
 /* What of a range is left from a page on. */
@@ -263,6 +271,7 @@ static int collect_piece(struct pf_tracker *tracker, unsigned region, struct pf_
         pf_tracker_serve(tracker); /* locks aren't fair, and a thread of the job waits */
     if (tracker->failure)
         return tracker->failure;
+    tracker->patience = PATIENCE;
     if (pf_pageset_count(&tracked->written) > 0)
         pf_pageset_remove_run(&tracked->written, piece); /* they are not watched now */
     /* First of all: soft-dirty keeps here what it finds out of turn. */

@@ -34,7 +34,7 @@ struct pf_tracked {
     /* Chunks all pages of which had content and were watched at a look: none without content
      * appears there unless it was given back. Never of huge pages. */
     struct pf_pageset full;
-    struct pf_pageset written; /* by events, since the page was collected last */
+    struct pf_pageset written; /* by events, since the page was collected last; or not watched */
     struct pf_pageset scratch; /* empty between looks */
     struct pf_pageset found;   /* dirty pages of the piece that is being collected */
     int fd;                    /* of the region's file on tmpfs, for finding data; else -1 */
@@ -63,6 +63,7 @@ struct pf_tracker {
     atomic_bool thread_waits; /* for the lock */
     struct pf_team team;      /* for the last look */
     pthread_mutex_t telling;  /* held while attr.renewed is called */
+    unsigned patience;        /* tries to protect that the piece being collected has left */
     bool scans;               /* PAGEMAP_SCAN is there: for write-protect, which does without */
     bool last;                /* it has begun: nothing is watched any more */
     bool merging;             /* the kernel may have replaced pages by shared ones (KSM) */
@@ -108,7 +109,10 @@ extern const struct pf_tracker_ops pf_tracker_write_protect;
 
 /* ---- what back ends share -------------------------------------------------------------------- */
 
-/* Write-protect pages, reading messages for as long as one is in the way. With the lock held. */
+/*
+ * Write-protect pages, reading messages while one is in the way. If that takes too many tries they
+ * stay as they are, so that the next look finds them. With the lock held.
+ */
 int pf_tracker_protect(struct pf_tracker *tracker, unsigned region, struct pf_run run);
 
 /* Take in two steps: what look() finds is said, then protected. For `take`. */

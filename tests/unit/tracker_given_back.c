@@ -4,6 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -191,6 +194,57 @@ static void moving_is_an_error(void)
     munmap(moved, 2 * PAGE);
 }
 
+/* ---- all the time ---------------------------------------------------------------------------- */
+
+struct giver {
+    pthread_t thread;
+    char *page;
+    atomic_bool stop;
+};
+
+/* On one CPU with who collects: it runs when that one waits, and until it waits itself. */
+static void share_one_cpu(void)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof one, &one);
+}
+
+static void *give_back_all_the_time(void *arg)
+{
+    struct giver *giver = arg;
+    while (!atomic_load(&giver->stop))
+        madvise(giver->page, PAGE, MADV_DONTNEED);
+    return NULL;
+}
+
+/* Nothing can be protected while an event is in the way, and here nearly always one is. */
+static void who_gives_back_all_the_time_holds_nobody_up(void)
+{
+    enum { TIMES = 20, LAST = 9 };
+    struct stand *stand = set_up(FERRY_ANON);
+    struct giver giver = {.page = stand->base};
+    cpu_set_t before;
+    sched_getaffinity(0, sizeof before, &before);
+    share_one_cpu();
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&giver.thread, NULL, give_back_all_the_time, &giver), 0);
+    for (unsigned i = 0; i < TIMES; i++) {
+        for (size_t page = 1; page <= LAST; page += 2)
+            write_page(stand, page);
+        collect(stand);
+        for (size_t page = 1; page <= LAST; page += 2)
+            CU_ASSERT_TRUE(pf_pageset_has(&stand->dirty, page));
+    }
+    atomic_store(&giver.stop, true);
+    pthread_join(giver.thread, NULL);
+    sched_setaffinity(0, sizeof before, &before);
+    collect(stand);
+    collect(stand);
+    CU_ASSERT_TRUE(COLLECTS(stand));
+    take_down(stand);
+}
+
 int main(int argc, char **argv)
 {
     static const struct pf_test tests[] = {
@@ -204,6 +258,8 @@ int main(int argc, char **argv)
         {"a_punched_hole_is_found", a_punched_hole_is_found},
         {"unmapping_is_an_error", unmapping_is_an_error},
         {"moving_is_an_error", moving_is_an_error},
+        {"who_gives_back_all_the_time_holds_nobody_up",
+         who_gives_back_all_the_time_holds_nobody_up},
         {NULL, NULL},
     };
     return rig_run(tests, argc, argv);
