@@ -110,8 +110,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* One for each two CPUs that they may use: the other is for what they do it for. */
-static unsigned thread_count(const struct pf_session *session)
+static unsigned cpu_count(const struct pf_session *session)
 {
     const struct pf_placement *placement = &session->rails[0].placement;
     cpu_set_t cpus;
@@ -119,8 +118,19 @@ static unsigned thread_count(const struct pf_session *session)
         cpus = placement->cpus;
     else if (sched_getaffinity(0, sizeof cpus, &cpus))
         return 1;
-    unsigned count = (unsigned)CPU_COUNT(&cpus) / 2;
+    return (unsigned)CPU_COUNT(&cpus);
+}
+
+/* One for each two CPUs that they may use: the other is for what they do it for. */
+static unsigned thread_count(const struct pf_session *session)
+{
+    unsigned count = cpu_count(session) / 2;
     return count < 1 ? 1 : count > PF_POPULATORS_MAX ? PF_POPULATORS_MAX : count;
+}
+
+bool pf_populator_pays(const struct pf_session *session)
+{
+    return cpu_count(session) > 2;
 }
 
 static bool has_work(struct pf_arrival *arrival)

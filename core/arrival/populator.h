@@ -42,6 +42,12 @@ struct pf_populator {
 void pf_populator_start(struct pf_populator *populator, struct pf_arrival *arrival,
                         const struct pf_session *session, bool ahead);
 
+/*
+ * Is there a CPU to spare for running ahead of the stream? Where receiving has to share what there
+ * is, it only takes more of it.
+ */
+bool pf_populator_pays(const struct pf_session *session);
+
 /* End what it is doing, a stretch (2 MiB, about a millisecond; or a host page), and wait. Harmless
  * when not started. */
 void pf_populator_stop(struct pf_populator *populator);

@@ -22,7 +22,8 @@ int pf_destination_prealloc(struct pf_destination *destination)
 int pf_destination_empty(struct pf_destination *destination)
 {
     struct pf_session *session = &destination->session;
-    bool ahead = session->options->prealloc != PF_PREALLOC_OFF;
+    unsigned when = session->options->prealloc;
+    bool ahead = when == PF_PREALLOC_ON || (when == PF_PREALLOC_AUTO && pf_populator_pays(session));
     if (!destination->rounds)
         return pf_arrival_unmake(&destination->arrival, &session->why);
     pf_memory_locks_release(&destination->locks, &destination->job->regions);
