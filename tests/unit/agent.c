@@ -9,7 +9,9 @@
 #include "tests/suite.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* A job that runs here, and a client of it. */
@@ -306,14 +308,29 @@ static void longest_record_gets_through(void)
 }
 
 /* Who waits for a migration hears of each of its rounds, once; others do not. */
+/* Somebody who takes connections, and says nothing: a migration there lasts until it's cancelled.
+ */
+static int listen_in_silence(char uri[64])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *)&address, size), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(fd, 1), 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    snprintf(uri, 64, "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+    return fd;
+}
+
 static void watchers_hear_each_round_once(void)
 {
     struct stand stand;
     struct pf_why why;
+    char uri[64];
+    int silent = listen_in_silence(uri);
     start_stand(&stand);
     struct json_object *request = pf_request("migrate");
-    /* Nobody is there: it fails, but not before a while. */
-    json_object_object_add(request, "uri", json_object_new_string("tcp://127.0.0.1:1"));
+    json_object_object_add(request, "uri", json_object_new_string(uri));
     CU_ASSERT_EQUAL(pf_control_send(&stand.control, request, &why), 0);
     json_object_put(request);
     struct json_object *record = receive(&stand);
@@ -333,6 +350,7 @@ static void watchers_hear_each_round_once(void)
     CU_ASSERT_EQUAL(heard, 3);
     json_object_put(record);
     close_stand(&stand);
+    close(silent);
 }
 
 int main(int argc, char **argv)
