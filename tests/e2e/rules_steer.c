@@ -98,13 +98,6 @@ static void run_endless(struct rig_run *run, const struct rig_setup *setup)
     CU_ASSERT_EQUAL(rig_number(&run->source, "told"), rig_number(&run->source, "rounds"));
 }
 
-/* Where the destination reads the pages there are no rounds. */
-static bool pulls(void)
-{
-    const char *fetch = getenv("PAGEFERRY_FETCH");
-    return fetch && strcmp(fetch, "read") == 0;
-}
-
 static void switch_at_once(struct steering *steering)
 {
     if (steering->rounds == 1)
@@ -115,8 +108,6 @@ static void switch_ends_rounds(void)
 {
     static const struct play play = {switch_at_once};
     struct rig_run run;
-    if (pulls())
-        return;
     run_endless(&run,
                 &(struct rig_setup){.body = endless_job, .ctx = &play, .source_options = no_end});
     CU_ASSERT_EQUAL(rig_number(&run.source, "switched"), 0);
@@ -142,8 +133,6 @@ static void change_ends_rounds(void)
 {
     static const struct play play = {change_limits};
     struct rig_run run;
-    if (pulls())
-        return;
     run_endless(&run,
                 &(struct rig_setup){.body = endless_job, .ctx = &play, .source_options = no_end});
     CU_ASSERT_EQUAL(rig_number(&run.source, "wrong"), 1);
@@ -285,8 +274,6 @@ static void everything_changes_in_its_turn(void)
                                              "downtime", "1",      NULL};
     static const struct play play = {take_turn};
     struct rig_run run;
-    if (pulls())
-        return;
     run_endless(&run,
                 &(struct rig_setup){.body = plan_job, .ctx = &play, .source_options = few_rounds});
     CU_ASSERT(!rig_mentions(&run.source, "wrong: "));

@@ -131,19 +131,12 @@ static int unseen_job(struct rig_side *side)
     return rig_close(side);
 }
 
-/* Where the destination reads the pages there are no rounds. */
-static bool pulls(void)
-{
-    const char *fetch = getenv("PAGEFERRY_FETCH");
-    return fetch && strcmp(fetch, "read") == 0;
-}
-
 static void run_way(const struct way *way, uint64_t answer)
 {
     static const char *const precopy[] = {"mode", "precopy", NULL};
     static const char *const hybrid[] = {"mode", "hybrid", NULL};
     const char *const *const modes[] = {precopy, hybrid};
-    for (size_t i = 0; i < sizeof modes / sizeof modes[0] && !pulls(); i++) {
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         struct rig_run run;
         rig_run(&run,
                 &(struct rig_setup){.body = unseen_job, .ctx = way, .source_options = modes[i]});
@@ -218,7 +211,7 @@ static int giving_job(struct rig_side *side)
 static void what_is_given_back_is_gone(void)
 {
     static const char *const trackers[] = {"auto", "write-protect"};
-    for (size_t i = 0; i < sizeof trackers / sizeof trackers[0] && !pulls(); i++) {
+    for (size_t i = 0; i < sizeof trackers / sizeof trackers[0]; i++) {
         const char *const options[] = {"mode",       "precopy", "tracker", trackers[i],
                                        "max-rounds", "4",       NULL};
         struct rig_run run;
@@ -270,7 +263,7 @@ static int growing_job(struct rig_side *side)
 static void what_grows_meanwhile_arrives(void)
 {
     static const char *const modes[] = {"hybrid", "precopy"};
-    for (size_t i = 0; i < sizeof modes / sizeof modes[0] && !pulls(); i++) {
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         const char *const options[] = {"mode", modes[i], NULL};
         struct rig_run run;
         rig_run(&run, &(struct rig_setup){.body = growing_job, .source_options = options});
