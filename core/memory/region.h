@@ -47,49 +47,58 @@ static inline size_t pf_region_page_size(const struct pf_region *region)
     return (size_t)1 << region->page_shift;
 }
 
-/*
- * A chunk is what the source registers at once, and what the destination tells to have received: at
- * least one page.
- */
+/* A region in pieces of `bytes`, but at least one page: pages in each, how many, and the pages of
+ * one; the last may have fewer. */
+static inline size_t pf_region_piece_pages(const struct pf_region *region, size_t bytes)
+{
+    size_t pages = bytes >> region->page_shift;
+    return pages ? pages : 1;
+}
+
+static inline size_t pf_region_pieces(const struct pf_region *region, size_t bytes)
+{
+    size_t each = pf_region_piece_pages(region, bytes);
+    return (pf_region_pages(region) + each - 1) / each;
+}
+
+static inline struct pf_run pf_region_piece(const struct pf_region *region, size_t bytes,
+                                            size_t piece)
+{
+    size_t each = pf_region_piece_pages(region, bytes);
+    size_t left = pf_region_pages(region) - piece * each;
+    return (struct pf_run){piece * each, left < each ? left : each};
+}
+
+/* A chunk is what the source registers at once, and what the destination tells to have received. */
 static inline size_t pf_region_chunk_pages(const struct pf_region *region)
 {
-    size_t pages = (size_t)PF_CHUNK_BYTES >> region->page_shift;
-    return pages ? pages : 1;
+    return pf_region_piece_pages(region, PF_CHUNK_BYTES);
 }
 
 static inline size_t pf_region_chunks(const struct pf_region *region)
 {
-    size_t each = pf_region_chunk_pages(region);
-    return (pf_region_pages(region) + each - 1) / each;
+    return pf_region_pieces(region, PF_CHUNK_BYTES);
 }
 
-/* The pages of a chunk; the last one may have fewer. */
 static inline struct pf_run pf_region_chunk(const struct pf_region *region, size_t chunk)
 {
-    size_t each = pf_region_chunk_pages(region);
-    size_t left = pf_region_pages(region) - chunk * each;
-    return (struct pf_run){chunk * each, left < each ? left : each};
+    return pf_region_piece(region, PF_CHUNK_BYTES, chunk);
 }
 
-/* A stretch is what a destination makes of its memory at once: at least one page. */
+/* A stretch is what a destination makes of its memory at once. */
 static inline size_t pf_region_stretch_pages(const struct pf_region *region)
 {
-    size_t pages = (size_t)PF_STRETCH_BYTES >> region->page_shift;
-    return pages ? pages : 1;
+    return pf_region_piece_pages(region, PF_STRETCH_BYTES);
 }
 
 static inline size_t pf_region_stretches(const struct pf_region *region)
 {
-    size_t each = pf_region_stretch_pages(region);
-    return (pf_region_pages(region) + each - 1) / each;
+    return pf_region_pieces(region, PF_STRETCH_BYTES);
 }
 
-/* The pages of a stretch; the last one may have fewer. */
 static inline struct pf_run pf_region_stretch(const struct pf_region *region, size_t stretch)
 {
-    size_t each = pf_region_stretch_pages(region);
-    size_t left = pf_region_pages(region) - stretch * each;
-    return (struct pf_run){stretch * each, left < each ? left : each};
+    return pf_region_piece(region, PF_STRETCH_BYTES, stretch);
 }
 
 static inline char *pf_region_page(const struct pf_region *region, size_t page)
